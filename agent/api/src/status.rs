@@ -1,0 +1,165 @@
+//! How an agent is doing: the body of `/v1/status`, and what the resource's status is made of.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// How one pipeline is doing.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentStatus {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The source's name.
+    pub source: String,
+    /// The sink's name.
+    pub sink: String,
+    /// What the pipeline does.
+    pub phase: Phase,
+    /// Whether rows flow or there is provably nothing to send.
+    pub ready: bool,
+    /// The position that the target holds, as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
+    /// How far the target is behind.
+    pub lag: Lag,
+    /// How far the copy of present rows is.
+    pub snapshot: SnapshotProgress,
+    /// Rows applied per second, over the last ten seconds.
+    pub rows_per_second: f64,
+    /// Rows applied since the agent started.
+    pub rows_total: u64,
+    /// Tables by name.
+    #[serde(default)]
+    pub tables: BTreeMap<String, TableStatus>,
+    /// Records kept aside since the replica was made.
+    pub dead_letters: u64,
+    /// Values written as NULL because the target can't hold them, by `schema.table.column`.
+    #[serde(default)]
+    pub nulled_values: BTreeMap<String, u64>,
+    /// The error that the pipeline waits for or stopped at; none once it flows again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<LastError>,
+    /// How long until the log's oldest unread part may be purged, where the source can say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_seconds: Option<u64>,
+}
+
+/// What a pipeline does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Connecting.
+    #[default]
+    Pending,
+    /// Copying present rows, while streaming.
+    Snapshotting,
+    /// Following the log.
+    Streaming,
+    /// Done (`snapshot.mode: Only`) or asked to stop.
+    Stopped,
+    /// Waiting for a person.
+    Failed,
+}
+
+/// How far the target is behind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lag {
+    /// Age of the newest change that is not applied; zero when nothing is missing. None while unknown.
+    pub seconds: Option<f64>,
+    /// Bytes of log that are not applied. None while unknown.
+    pub bytes: Option<u64>,
+}
+
+/// How far the copy of present rows is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotProgress {
+    /// Tables to copy, done ones included.
+    pub tables_total: u32,
+    /// Tables copied.
+    pub tables_done: u32,
+    /// Rows copied.
+    pub rows_copied: u64,
+    /// About how many rows there are.
+    pub rows_estimated: u64,
+    /// Progress in percent; 100 only when every table is done.
+    pub percent: u8,
+}
+
+/// How one table is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TableStatus {
+    /// `Snapshotting`, `Streaming`, `Paused` or `Failed`.
+    pub phase: String,
+    /// Rows copied by the snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_copied: Option<u64>,
+    /// Why the table waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<LastError>,
+}
+
+/// An error for a person.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastError {
+    /// Its name, in CamelCase.
+    pub reason: String,
+    /// What happened, and where.
+    pub message: String,
+    /// What to do, preferably the exact statement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// When, RFC 3339; empty where the context says it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub at: String,
+}
+
+/// The outcome of `sluice check`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckReport {
+    /// Every check that was made.
+    pub checks: Vec<Check>,
+}
+
+impl CheckReport {
+    /// Whether nothing stands in the way.
+    pub fn passed(&self) -> bool {
+        self.checks
+            .iter()
+            .all(|check| check.outcome != CheckOutcome::Failed)
+    }
+}
+
+/// One prerequisite.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Check {
+    /// The resource concerned, such as `ReplicationSource/shop`.
+    pub subject: String,
+    /// What is checked, in CamelCase.
+    pub name: String,
+    /// How it is.
+    pub outcome: CheckOutcome,
+    /// What was found.
+    pub message: String,
+    /// What to do about it, preferably the exact statement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+/// How a check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CheckOutcome {
+    /// As it should be.
+    Passed,
+    /// The pipeline runs, with a drawback.
+    Warning,
+    /// The pipeline can't run.
+    Failed,
+    /// Not checked because an earlier check failed.
+    Skipped,
+}

@@ -1,0 +1,56 @@
+//! The contract of what takes changes.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::{
+    error::{Error, Result},
+    event::Batch,
+    position::Position,
+    schema::{TableId, TableSchema},
+};
+
+/// A target that rows and the position are written to, together.
+///
+/// **Exactly once.** What [`write`](Self::write) took becomes visible with the
+/// [`commit`](Self::commit) that follows, together with its position, or not at all. **Order.**
+/// Batches arrive in source order; a source transaction larger than a batch arrives in several
+/// writes before one commit. **One writer.** [`open`](Self::open) makes this the only writer: an
+/// older one's commit fails with [`Reason::Fenced`](crate::Reason::Fenced).
+/// **Errors.** After an error nothing since the last commit is kept; the caller opens the sink
+/// again and asks it where it stands. **Cancellation.** A dropped call counts as an error.
+#[async_trait]
+pub trait Sink: Send {
+    /// Connects, takes over from any older writer, and says what the target already holds:
+    /// `None` for a new replica. May be called again after an error.
+    async fn open(&mut self) -> Result<Option<Position>>;
+
+    /// Makes a table ready to be written: creates it, or checks that the one that is there can
+    /// take the rows and mends it as far as the policies allow. Idempotent, and outside of any
+    /// open transaction. An error of class [`StopTable`](crate::Class::StopTable) stops the table alone.
+    async fn prepare(&mut self, table: &Arc<TableSchema>) -> Result<()>;
+
+    /// Applies events. Tables that can't go on are named in the outcome and left at their last
+    /// consistent state; the caller sends no more events for them.
+    async fn write(&mut self, batch: &Batch) -> Result<WriteOutcome>;
+
+    /// Makes everything written since the last commit visible, at once, together with `position`.
+    /// Without writes in between it moves the position alone.
+    async fn commit(&mut self, position: &Position) -> Result<()>;
+
+    /// The position up to which commits are durable, for [`Source::confirm`](crate::Source::confirm).
+    /// May lag behind what is committed where the target flushes later.
+    async fn durable(&mut self) -> Result<Option<Position>>;
+}
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub struct WriteOutcome {
+    /// Records that the target refused for their content and that are kept as dead letters.
+    pub dead_letters: u64,
+    /// Values that the target can't hold and that were written as NULL, by table and column.
+    pub nulled: Vec<(TableId, String, u64)>,
+    /// Tables that can't go on, and why.
+    pub stopped: Vec<(TableId, Error)>,
+}
