@@ -3,7 +3,12 @@
 //! A position is what a sink stores in the transaction that applied it, and all that a source
 //! needs to go on from there.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+    str::FromStr,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -199,7 +204,7 @@ impl Serialize for Frontier {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut digits = format!("{FORMAT:02x}");
         for byte in self.0.as_bytes() {
-            digits.push_str(&format!("{byte:02x}"));
+            write!(digits, "{byte:02x}").expect("writing to a string cannot fail");
         }
         serializer.serialize_str(&digits)
     }

@@ -65,8 +65,6 @@ impl<'de> Deserialize<'de> for TableId {
 }
 
 /// A table's columns and key at one moment of the stream.
-///
-/// Two schemas are equal when rows of one can be applied as rows of the other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableSchema {
     /// The table.
@@ -78,6 +76,21 @@ pub struct TableSchema {
 }
 
 impl TableSchema {
+    /// Whether rows of one schema are rows of the other: the same names, types, nullability and
+    /// key. A log's own description of a row says no more than that; defaults and the like are
+    /// known from the catalog only.
+    pub fn same_shape(&self, other: &Self) -> bool {
+        let shape = |column: &Column| (column.name.clone(), column.ty.clone(), column.nullable);
+        self.id == other.id
+            && self.key == other.key
+            && self.columns.len() == other.columns.len()
+            && self
+                .columns
+                .iter()
+                .zip(&other.columns)
+                .all(|(a, b)| shape(a) == shape(b))
+    }
+
     /// Whether the table has a primary key.
     pub fn has_key(&self) -> bool {
         !self.key.is_empty()
@@ -117,6 +130,9 @@ pub struct Column {
     /// Whether the source computes the value (a generated column).
     #[serde(default)]
     pub generated: bool,
+    /// Whether it was declared as a truth value although its type is an integer (MySQL `tinyint(1)`).
+    #[serde(default)]
+    pub boolean: bool,
     /// What an insert that does not name the column stores, where the source says.
     #[serde(default)]
     pub default: Option<ColumnDefault>,
