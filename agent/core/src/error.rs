@@ -38,6 +38,8 @@ pub enum Reason {
     PrerequisiteMissing,
     /// No table matches the selection.
     NoTables,
+    /// A table that is to be read does not exist (any more).
+    TableMissing,
     /// The log no longer holds the position, or the server never had it.
     PositionLost,
     /// The log holds a statement instead of the rows that it changed.
@@ -75,7 +77,8 @@ impl Reason {
             | Self::DatabaseMissing
             | Self::PrerequisiteMissing
             | Self::NoTables => Class::Retry,
-            Self::TargetIncompatible
+            Self::TableMissing
+            | Self::TargetIncompatible
             | Self::RowRefused
             | Self::SchemaChangeRefused
             | Self::SchemaChangePaused => Class::StopTable,
@@ -100,6 +103,7 @@ impl Reason {
             Self::DatabaseMissing => "DatabaseMissing",
             Self::PrerequisiteMissing => "PrerequisiteMissing",
             Self::NoTables => "NoTables",
+            Self::TableMissing => "TableMissing",
             Self::PositionLost => "PositionLost",
             Self::StatementInLog => "StatementInLog",
             Self::DecodeFailed => "DecodeFailed",

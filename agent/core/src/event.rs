@@ -48,6 +48,9 @@ pub struct Transaction {
     pub id: String,
     /// When it was committed, in microseconds since 1970-01-01 UTC; zero when the source does not say.
     pub commit_time_micros: i64,
+    /// Where the transaction begins in the log, by the server's own count as in
+    /// [`Watermark::offset`](crate::Watermark); zero when unknown.
+    pub start_offset: u128,
 }
 
 /// A change of one row.
