@@ -305,6 +305,13 @@ impl RowBuilder {
         self.end_cell();
     }
 
+    /// Adds the next column as a JSON document whose pieces the caller appends.
+    pub fn push_json_with(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        self.buffer.put_u8(JSON);
+        write(&mut self.buffer);
+        self.end_cell();
+    }
+
     /// Ends the row and hands it out; the buffer's rest serves the next row.
     pub fn finish(&mut self) -> Row {
         assert_eq!(

@@ -246,8 +246,10 @@ pub enum ColumnType {
 }
 
 impl ColumnType {
-    /// Whether values order the same way in every system (integers, binary, temporals, UUIDs), as
-    /// opposed to text, whose order depends on a collation.
+    /// Whether values order the same way in every system (integers, binary, spans, UUIDs).
+    ///
+    /// Text does not (its order depends on a collation), nor do dates (an impossible date has a
+    /// place in MySQL's order, but in no calendar).
     pub fn orders_everywhere(&self) -> bool {
         matches!(
             self,
@@ -255,9 +257,6 @@ impl ColumnType {
                 | Self::Int { .. }
                 | Self::Binary { .. }
                 | Self::Varbinary { .. }
-                | Self::Date
-                | Self::DateTime { .. }
-                | Self::Timestamp { .. }
                 | Self::Time { .. }
                 | Self::Year
                 | Self::Uuid

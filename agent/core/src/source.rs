@@ -40,10 +40,10 @@ pub trait Source: Send {
     async fn confirm(&mut self, position: &LogPosition) -> Result<()>;
 
     /// A new connection for reading snapshot chunks; several work side by side.
-    async fn snapshot_reader(&self) -> Result<Box<dyn SnapshotReader>>;
+    async fn snapshot_reader(&mut self) -> Result<Box<dyn SnapshotReader>>;
 
     /// Asks for the end of the log and for its lag behind it. Independent of the stream.
-    async fn log_end(&self) -> Result<LogEnd>;
+    async fn log_end(&mut self) -> Result<LogEnd>;
 }
 
 /// Events and the place after them, which belong together.
