@@ -204,7 +204,7 @@ impl Serialize for Frontier {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut digits = format!("{FORMAT:02x}");
         for byte in self.0.as_bytes() {
-            write!(digits, "{byte:02x}").expect("writing to a string cannot fail");
+            write!(digits, "{byte:02x}").map_err(serde::ser::Error::custom)?;
         }
         serializer.serialize_str(&digits)
     }
