@@ -1,0 +1,182 @@
+//! The source's half of an agent's configuration.
+
+use sluice_agent_api::config::{
+    ConnectionConfig, MysqlConfig, OnPositionLost, SnapshotConfig, SnapshotMode, SourceConfig,
+    SourceSystem,
+};
+use sluice_crds::{
+    ReplicaSink, ReplicationSource,
+    connection::Tls,
+    source::{self as crd, MysqlSource},
+};
+
+use crate::{
+    pipeline_name,
+    problem::Checks,
+    secrets::{tls_config, user_and_password},
+};
+
+/// Refuses what contradicts itself or is not built yet.
+pub(crate) fn check(source: &ReplicationSource, checks: &mut Checks) {
+    let spec = &source.spec;
+    check_name(source.metadata.name.as_deref(), checks);
+    let given = [
+        spec.mysql.is_some(),
+        spec.postgres.is_some(),
+        spec.kafka_topics.is_some(),
+    ];
+    checks.require(
+        given.iter().filter(|given| **given).count() == 1,
+        "spec",
+        "exactly one of mysql, postgres and kafkaTopics is needed",
+    );
+    checks.not_supported(spec.postgres.is_some(), "spec.postgres");
+    checks.not_supported(spec.kafka_topics.is_some(), "spec.kafkaTopics");
+    if spec.kafka_topics.is_some() {
+        checks.require(
+            spec.kafka.is_none(),
+            "spec.kafka",
+            "kafka is only for mysql and postgres: kafkaTopics are in Kafka already",
+        );
+    } else {
+        checks.not_supported(spec.kafka.is_some(), "spec.kafka");
+        checks.require(
+            spec.tables.is_some(),
+            "spec.tables",
+            "tables is needed with mysql and postgres",
+        );
+    }
+    if let Some(mysql) = &spec.mysql {
+        check_host("spec.mysql", &mysql.host, checks);
+        check_tls("spec.mysql", mysql.tls.as_ref(), checks);
+    }
+    if let Some(tables) = &spec.tables {
+        check_tables(tables, checks);
+    }
+}
+
+fn check_tables(tables: &sluice_crds::tables::Tables, checks: &mut Checks) {
+    checks.require(
+        !tables.include.is_empty(),
+        "spec.tables.include",
+        "must name at least one table or pattern",
+    );
+    checks.require(
+        !tables
+            .include
+            .iter()
+            .any(|pattern| tables.exclude.contains(pattern)),
+        "spec.tables",
+        "a pattern can't be both included and excluded",
+    );
+}
+
+/// The name that pods are named after; both kinds have the same rule.
+pub(crate) fn check_name(name: Option<&str>, checks: &mut Checks) {
+    let name = name.unwrap_or_default();
+    checks.require(!name.is_empty(), "metadata.name", "is missing");
+    checks.require(
+        name.len() <= 52,
+        "metadata.name",
+        "metadata.name can have 52 characters at most: names of pods are made of it",
+    );
+}
+
+/// A host is a host alone.
+pub(crate) fn check_host(path: &str, host: &str, checks: &mut Checks) {
+    let alone = |character: char| !character.is_whitespace() && !matches!(character, '/' | '@');
+    checks.require(
+        !host.is_empty() && host.chars().all(alone),
+        format!("{path}.host"),
+        "must be a host name or address alone, without scheme, user, port or path",
+    );
+}
+
+/// Certificates need a mode that looks at them.
+pub(crate) fn check_tls(path: &str, tls: Option<&Tls>, checks: &mut Checks) {
+    let Some(tls) = tls else { return };
+    let certificates = tls.ca_secret_ref.is_some() || tls.client_secret_ref.is_some();
+    checks.require(
+        tls.mode != sluice_crds::connection::TlsMode::Disable || !certificates,
+        format!("{path}.tls"),
+        "caSecretRef and clientSecretRef have no effect with mode Disable: choose another mode",
+    );
+}
+
+/// The source's part for one sink; none where the kind of source is not supported.
+pub(crate) fn source_config(
+    source: &ReplicationSource,
+    sink: &ReplicaSink,
+    checks: &mut Checks,
+) -> Option<SourceConfig> {
+    check(source, checks);
+    let mysql = source.spec.mysql.as_ref()?;
+    let tables = source.spec.tables.as_ref()?;
+    Some(SourceConfig {
+        name: source.metadata.name.clone().unwrap_or_default(),
+        include: tables.include.clone(),
+        exclude: tables.exclude.clone(),
+        heartbeat_seconds: source.spec.heartbeat_seconds,
+        system: SourceSystem::Mysql(mysql_config(mysql, sink)),
+    })
+}
+
+fn mysql_config(mysql: &MysqlSource, sink: &ReplicaSink) -> MysqlConfig {
+    let (username, password) = user_and_password(&mysql.credentials);
+    MysqlConfig {
+        connection: ConnectionConfig {
+            host: mysql.host.clone(),
+            port: mysql.port,
+            database: None,
+            username,
+            password,
+            tls: tls_config(mysql.tls.as_ref()),
+        },
+        server_id: server_id(sink),
+    }
+}
+
+/// The replica id of a pipeline: the same at every start, another for every sink, and out of the
+/// range that people give to servers by hand. MySQL disconnects the older of two replicas with
+/// one id, so the target is part of it: two clusters may well have a sink of the same name.
+fn server_id(sink: &ReplicaSink) -> u32 {
+    let target = sink
+        .spec
+        .postgres
+        .as_ref()
+        .map_or_else(String::new, |target| {
+            format!("{}:{}/{}", target.host, target.port, target.database)
+        });
+    let identity = format!(
+        "{} {} {target}",
+        pipeline_name(sink),
+        sink.spec.source_ref.name
+    );
+    // FNV-1a: the standard library's hash may change between versions of Rust.
+    let hash = identity
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    0x4000_0000 | ((hash ^ (hash >> 32)) as u32 & 0x3fff_ffff)
+}
+
+pub(crate) fn snapshot_config(snapshot: &crd::Snapshot) -> SnapshotConfig {
+    SnapshotConfig {
+        mode: match snapshot.mode {
+            crd::SnapshotMode::Initial => SnapshotMode::Initial,
+            crd::SnapshotMode::Never => SnapshotMode::Never,
+            crd::SnapshotMode::Only => SnapshotMode::Only,
+            crd::SnapshotMode::WhenNeeded => SnapshotMode::WhenNeeded,
+        },
+        chunk_rows: u64::from(snapshot.chunk_rows),
+        parallelism: snapshot.parallelism,
+    }
+}
+
+pub(crate) fn on_position_lost(policy: crd::OnPositionLost) -> OnPositionLost {
+    match policy {
+        crd::OnPositionLost::Fail => OnPositionLost::Fail,
+        crd::OnPositionLost::Resnapshot => OnPositionLost::Resnapshot,
+    }
+}
