@@ -15,7 +15,8 @@ use crate::{
 /// A database's log (or a topic), as a stream of change events.
 ///
 /// **Order.** Events come in the order in which the source committed them. **Boundaries.** A batch
-/// whose `position` is `None` ends inside a transaction; a sink must not commit there.
+/// whose `position` is `None` ends inside a transaction; a sink must not commit there. A schema change
+/// and the [`TransactionEnd`](ChangeEvent::TransactionEnd) behind it come in one batch.
 /// **Duplicates.** After [`open`](Self::open) the stream has exactly the transactions after the
 /// position. **Selection.** Row events are only of selected tables; the position moves on all
 /// transactions. **Errors.** After an error the source is used up: the caller drops it, or opens it again.

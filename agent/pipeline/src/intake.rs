@@ -1,0 +1,288 @@
+//! The first loop: pulls the stream, keeps the snapshot readers busy, and fills the queue.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use sluice_core::{
+    ChangeEvent, Class, Error, LogPosition, Position, Reason, Result, SnapshotReader, Source,
+    SourceBatch, TableId, TableState, Watermark,
+};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
+use tracing::warn;
+
+use crate::{
+    progress::Progress,
+    queue::{ParcelEnd, ParcelSender},
+    route::Router,
+    snapshot::{Coordinator, CopyLimits, readers::Readers},
+};
+
+/// How often the end of the log is asked for.
+const LOG_END_PERIOD: Duration = Duration::from_millis(500);
+/// How many bytes of a table without a key travel in one piece.
+const VIEW_PIECE_BYTES: usize = 4 << 20;
+
+/// Tables that the sink stopped, from the apply loop to this one.
+#[derive(Debug, Default)]
+pub(crate) struct StoppedTables(Mutex<BTreeMap<TableId, TableState>>);
+
+impl StoppedTables {
+    pub(crate) fn insert(&self, table: TableId, error: &Error) {
+        warn!(%table, reason = %error.reason(), error = error.report(), "table stopped");
+        let state = TableState::Stopped {
+            reason: error.reason().to_string(),
+            message: error.report(),
+            hint: error.hint().map(str::to_owned),
+        };
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(table, state);
+    }
+
+    pub(crate) fn snapshot(&self) -> BTreeMap<TableId, TableState> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Where a parcel ends.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// Inside a transaction: nothing may be committed here.
+    InsideTransaction,
+    /// At the end of a transaction.
+    Transaction { commit_time_micros: Option<i64> },
+    /// At the end of a transaction, with a table further than before.
+    TablesChanged,
+}
+
+/// What the loop needs besides the source.
+pub(crate) struct Intake {
+    pub(crate) coordinator: Coordinator,
+    pub(crate) router: Router,
+    pub(crate) parcels: ParcelSender,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) stopped: Arc<StoppedTables>,
+    /// The position that is durable in the target.
+    pub(crate) durable: watch::Receiver<Option<LogPosition>>,
+    pub(crate) limits: CopyLimits,
+    /// Reads the open view of a table without a key.
+    pub(crate) view_reader: Option<Box<dyn SnapshotReader>>,
+}
+
+impl Intake {
+    /// Runs until the queue is closed or the source fails.
+    pub(crate) async fn run(mut self, source: &mut dyn Source) -> Result<()> {
+        let mut readers = Readers::new(self.limits);
+        let mut log_end = interval(LOG_END_PERIOD);
+        log_end.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Only between two transactions may chunks be handed on and views be opened.
+        let mut at_boundary = true;
+        loop {
+            self.progress.beat_intake();
+            self.coordinator.stop_tables(&self.stopped.snapshot());
+            if at_boundary && !self.hand_on(source).await? {
+                return Ok(());
+            }
+            readers.start_jobs(source, &mut self.coordinator).await?;
+            tokio::select! {
+                biased;
+                Some(result) = readers.finished() => {
+                    let result = result?;
+                    if let Some((table, rows)) = result.estimate() {
+                        self.progress.estimate(table.clone(), rows);
+                    }
+                    self.coordinator.finish_job(result);
+                }
+                _ = log_end.tick() => self.progress.log_end(source.log_end().await?),
+                changed = self.durable.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    let durable = self.durable.borrow_and_update().clone();
+                    if let Some(position) = durable {
+                        source.confirm(&position).await?;
+                    }
+                }
+                batch = source.next() => {
+                    let batch = batch?;
+                    at_boundary = batch.position.is_some();
+                    if !self.take_batch(batch).await? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Filters, routes and sends a batch; `false` when the queue is closed.
+    async fn take_batch(&mut self, batch: SourceBatch) -> Result<bool> {
+        let SourceBatch {
+            mut events,
+            position,
+            watermark,
+            commit_time_micros,
+        } = batch;
+        let view = self
+            .coordinator
+            .opened_view()
+            .map(|(table, at)| (table.clone(), at.clone()));
+        if let Some((table, at)) = view {
+            let rest = split_at(&mut events, &at);
+            if has_reached(watermark.as_ref(), &at)? || !rest.is_empty() {
+                let before = self.filter(events);
+                let sent = self.send(before, End::InsideTransaction).await?;
+                if !sent || !self.copy_view(&table).await? {
+                    return Ok(false);
+                }
+                events = rest;
+            }
+        }
+        // Events pass by the state before the batch's end; the position moves behind them.
+        let passed = self.filter(events);
+        let end = match position {
+            None => End::InsideTransaction,
+            Some(position) => {
+                self.coordinator.pass(position, watermark);
+                End::Transaction { commit_time_micros }
+            }
+        };
+        self.send(passed, end).await
+    }
+
+    fn filter(&mut self, events: Vec<ChangeEvent>) -> Vec<ChangeEvent> {
+        let mut passed = Vec::with_capacity(events.len());
+        for event in events {
+            self.coordinator.filter(event, &mut passed);
+        }
+        passed
+    }
+
+    /// Routes and sends events; `false` when the queue is closed.
+    async fn send(&mut self, events: Vec<ChangeEvent>, end: End) -> Result<bool> {
+        let mut routed = Vec::with_capacity(events.len());
+        for event in events {
+            let table = event.table().cloned();
+            match self.router.event(event) {
+                Ok(Some(event)) => routed.push(event),
+                Ok(None) => {}
+                Err(error) if error.class() == Class::StopTable => {
+                    let Some(table) = error.table().cloned().or(table) else {
+                        return Err(error);
+                    };
+                    self.stopped.insert(table, &error);
+                    self.coordinator.stop_tables(&self.stopped.snapshot());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let end = match end {
+            End::InsideTransaction => None,
+            End::Transaction { commit_time_micros } => Some((commit_time_micros, false)),
+            End::TablesChanged => Some((None, true)),
+        };
+        let end = end.map(|(commit_time_micros, tables_changed)| ParcelEnd {
+            position: Position {
+                log: self.coordinator.position().clone(),
+                tables: Arc::clone(self.coordinator.tables()),
+            },
+            watermark: self.coordinator.watermark().cloned(),
+            commit_time_micros,
+            tables_changed,
+        });
+        if routed.is_empty() && end.is_none() {
+            return Ok(true);
+        }
+        Ok(self.parcels.send(routed, end).await)
+    }
+
+    /// Hands on what is complete at this boundary; `false` when the queue is closed.
+    async fn hand_on(&mut self, source: &mut dyn Source) -> Result<bool> {
+        while let Some(chunk) = self.coordinator.ready_chunk() {
+            if !self.send(chunk.events, End::TablesChanged).await? {
+                return Ok(false);
+            }
+        }
+        let Some(table) = self.coordinator.view() else {
+            return Ok(true);
+        };
+        // The stream stands still here, so the view can't be older than what has passed.
+        let mut reader = source.snapshot_reader().await?;
+        let view = match reader.open_view(&table).await {
+            Ok(view) => view,
+            Err(error) if error.reason() == Reason::TableMissing => {
+                self.coordinator.abandon(&table);
+                return Ok(true);
+            }
+            Err(error) => return Err(error),
+        };
+        let at = view.at.clone();
+        self.coordinator.open_view(&table, view.table, view.at);
+        self.view_reader = Some(reader);
+        let here = self.coordinator.watermark().cloned();
+        if here.is_some() && has_reached(here.as_ref(), &at)? {
+            return Ok(
+                self.copy_view(&table).await? && self.send(Vec::new(), End::TablesChanged).await?
+            );
+        }
+        Ok(true)
+    }
+
+    /// Sends the open view's rows, all in one transaction of the target.
+    async fn copy_view(&mut self, table: &TableId) -> Result<bool> {
+        let Some(mut reader) = self.view_reader.take() else {
+            return Ok(true);
+        };
+        loop {
+            let rows = reader.read_view(VIEW_PIECE_BYTES).await?;
+            self.progress.beat_intake();
+            let done = rows.is_empty();
+            let events = self.coordinator.view_rows(table, rows);
+            if !self.send(events, End::InsideTransaction).await? {
+                return Ok(false);
+            }
+            if done {
+                self.coordinator.close_view(table);
+                return Ok(true);
+            }
+        }
+    }
+}
+
+/// Cuts off the events of transactions that begin at or after a place of the log.
+fn split_at(events: &mut Vec<ChangeEvent>, at: &Watermark) -> Vec<ChangeEvent> {
+    let begins_after = |event: &ChangeEvent| match event {
+        ChangeEvent::Row(change) => change.transaction.start_offset >= at.offset,
+        ChangeEvent::TransactionEnd(transaction) => transaction.start_offset >= at.offset,
+        ChangeEvent::Schema(_) | ChangeEvent::Chunk(_) => false,
+    };
+    let Some(mut cut) = events.iter().position(begins_after) else {
+        return Vec::new();
+    };
+    // A schema change belongs to the transaction whose end follows it.
+    while cut > 0 && matches!(events[cut - 1], ChangeEvent::Schema(_)) {
+        cut -= 1;
+    }
+    events.split_off(cut)
+}
+
+fn has_reached(here: Option<&Watermark>, there: &Watermark) -> Result<bool> {
+    match here.map(|here| here.has_reached(there)) {
+        None => Ok(false),
+        Some(Some(reached)) => Ok(reached),
+        Some(None) => Err(Error::new(
+            Reason::Unavailable,
+            "a table was read from another server than the one that streams",
+        )
+        .with_hint("let the source's host name one server at a time")),
+    }
+}

@@ -1,0 +1,354 @@
+//! Opens both ends, runs the two loops between them, and starts over after errors that may mend.
+
+use std::{sync::Arc, time::Duration};
+
+use sluice_core::{
+    Class, Error, LogPosition, Position, Reason, Result, Sink, SnapshotState, Source, TableSchema,
+    TableState, selection::matches,
+};
+use tokio::{sync::watch, time::timeout};
+use tracing::{info, warn};
+
+use crate::{
+    apply::{Applied, Apply, BatchLimits},
+    config::{PipelineConfig, SnapshotMode},
+    intake::{Intake, StoppedTables},
+    progress::Progress,
+    queue::queue,
+    retry::Backoff,
+    snapshot::{Coordinator, CopyLimits},
+};
+
+/// How long a pipeline that was asked to stop may take to reach a transaction boundary.
+const DRAIN_MAX: Duration = Duration::from_secs(8);
+/// How many bytes the chunks that are read ahead may take together.
+const CHUNKS_BYTES_MAX: usize = 48 << 20;
+
+/// Why a run ended without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// It was asked to stop.
+    Stopped,
+    /// Everything that it was to wait for is applied.
+    Synced,
+    /// Every table is copied, and no more was wanted.
+    SnapshotDone,
+}
+
+/// Runs a pipeline until it is asked to stop, is finished, or meets an error that waits for a person.
+///
+/// Errors that may mend themselves are retried for ever; they show in `progress`.
+pub async fn run(
+    source: Box<dyn Source>,
+    mut sink: Box<dyn Sink>,
+    mut config: PipelineConfig,
+    progress: Arc<Progress>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<Finish> {
+    let mut backoff = Backoff::new();
+    let mut source = Some(source);
+    loop {
+        let before = progress.report().rows_total;
+        progress.connecting();
+        let session = Session {
+            source: &mut source,
+            sink: sink.as_mut(),
+            config: &mut config,
+            progress: &progress,
+            stop: stop.clone(),
+        };
+        let ended = tokio::select! {
+            ended = session.run() => ended,
+            // The loops stop by themselves at a boundary; this bounds how long that may take.
+            () = stop_deadline(stop.clone()) => Ok(Finish::Stopped),
+        };
+        let error = match ended {
+            Ok(finish) => {
+                progress.ended(None);
+                info!(pipeline = config.name, ?finish, "pipeline ended");
+                return Ok(finish);
+            }
+            Err(error) if error.class() == Class::Retry => error,
+            Err(error) => {
+                progress.ended(Some(&error));
+                return Err(error);
+            }
+        };
+        if progress.report().rows_total > before {
+            backoff.reset();
+        }
+        let pause = backoff.pause();
+        warn!(
+            pipeline = config.name,
+            reason = %error.reason(),
+            error = error.report(),
+            hint = error.hint(),
+            pause_ms = pause.as_millis() as u64,
+            "waiting and trying again"
+        );
+        progress.retrying(&error);
+        if timeout(pause, stop.wait_for(|stop| *stop))
+            .await
+            .is_ok_and(|stop| stop.is_ok())
+        {
+            progress.ended(None);
+            return Ok(Finish::Stopped);
+        }
+    }
+}
+
+/// Ends a while after a stop was asked for.
+async fn stop_deadline(mut stop: watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        // Nobody is left who could ask.
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(DRAIN_MAX).await;
+}
+
+/// One attempt: from opening both ends to an end or an error.
+struct Session<'a> {
+    /// Empty while the first loop's task holds it.
+    source: &'a mut Option<Box<dyn Source>>,
+    sink: &'a mut dyn Sink,
+    config: &'a mut PipelineConfig,
+    progress: &'a Arc<Progress>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Session<'_> {
+    async fn run(self) -> Result<Finish> {
+        let Self {
+            source,
+            sink,
+            config,
+            progress,
+            stop,
+        } = self;
+        let stored = sink.open().await?;
+        let mut held = source.take().ok_or_else(lost_source)?;
+        let started = start(held.as_mut(), sink, config, stored).await;
+        *source = Some(held);
+        let start = started?;
+        let Start {
+            position,
+            schemas,
+            stopped,
+        } = start;
+        // A request to copy again holds for the first attempt that got so far.
+        config.resnapshot.clear();
+        info!(pipeline = config.name, position = %position.log, "streaming");
+        progress.streaming(&position);
+
+        let limits = CopyLimits {
+            chunk_rows: config.chunk_rows.max(1),
+            chunk_bytes_max: (CHUNKS_BYTES_MAX / config.parallelism.max(1)).max(1 << 20),
+            parallelism: config.parallelism.max(1),
+            copy_new_tables: config.snapshot_mode != SnapshotMode::Never,
+        };
+        let (parcels, receiver) = queue(config.size_bytes_max);
+        let (durable_sender, durable) = watch::channel(None);
+        let until_copied = config.snapshot_mode == SnapshotMode::Only;
+        let apply = Apply {
+            parcels: receiver,
+            limits: BatchLimits {
+                rows_max: config.rows_max.max(1),
+                size_bytes_max: config.size_bytes_max.max(1),
+                delay_max: config.delay_max,
+            },
+            progress: Arc::clone(progress),
+            stopped: Arc::clone(&stopped),
+            durable: durable_sender,
+            stop,
+            finish: config.finish,
+            until_copied,
+        };
+        let intake = Intake {
+            coordinator: Coordinator::new(limits, position.log, position.tables, &schemas),
+            router: config.router.clone(),
+            parcels,
+            progress: Arc::clone(progress),
+            stopped,
+            durable,
+            limits,
+            view_reader: None,
+        };
+        drive(intake, source, apply, sink, until_copied).await
+    }
+}
+
+/// Runs both loops side by side: the first one as a task of its own, so that decoding and applying
+/// use a core each.
+async fn drive(
+    intake: Intake,
+    source: &mut Option<Box<dyn Source>>,
+    apply: Apply,
+    sink: &mut dyn Sink,
+    until_copied: bool,
+) -> Result<Finish> {
+    let mut moved = source.take().ok_or_else(lost_source)?;
+    let ended = intake.durable.clone();
+    let mut intake = tokio::spawn(async move {
+        let taken = tokio::select! {
+            taken = intake.run(moved.as_mut()) => taken,
+            () = closed(ended) => Ok(()),
+        };
+        (moved, taken)
+    });
+    // Dropping the second loop closes the queue and the channel back, which ends the first one.
+    let applied = apply.run(sink).await;
+    let (returned, taken) = match (&mut intake).await {
+        Ok(pair) => pair,
+        Err(error) => {
+            return Err(
+                Error::new(Reason::Internal, "the intake loop ended unexpectedly")
+                    .with_source(error),
+            );
+        }
+    };
+    *source = Some(returned);
+    let applied = applied?;
+    taken?;
+    finish_of(applied, until_copied)
+}
+
+/// Waits until the sender of the channel is gone.
+async fn closed(mut channel: watch::Receiver<Option<LogPosition>>) {
+    while channel.changed().await.is_ok() {}
+}
+
+fn lost_source() -> Error {
+    Error::new(Reason::Internal, "the source was lost with the intake loop")
+}
+
+fn finish_of(applied: Applied, until_copied: bool) -> Result<Finish> {
+    match applied {
+        Applied::Stopped => Ok(Finish::Stopped),
+        Applied::Finished if until_copied => Ok(Finish::SnapshotDone),
+        Applied::Finished => Ok(Finish::Synced),
+        Applied::Closed => Err(Error::new(Reason::Unavailable, "the source's stream ended")),
+    }
+}
+
+/// Where a session begins.
+struct Start {
+    position: Position,
+    /// Shapes of the tables that are being copied.
+    schemas: Vec<Arc<TableSchema>>,
+    stopped: Arc<StoppedTables>,
+}
+
+/// Opens the source where the target stands, decides which tables are to be copied, and makes the
+/// target ready for them.
+async fn start(
+    source: &mut dyn Source,
+    sink: &mut dyn Sink,
+    config: &mut PipelineConfig,
+    stored: Option<Position>,
+) -> Result<Start> {
+    let resumed = match &stored {
+        Some(position) => match source.open(Some(&position.log)).await {
+            Ok(log) => Some(log),
+            Err(error) if error.reason() == Reason::PositionLost && resnapshots(config) => {
+                warn!(
+                    pipeline = config.name,
+                    error = error.report(),
+                    "position lost: copying every table again"
+                );
+                None
+            }
+            Err(error) => return Err(error),
+        },
+        None => None,
+    };
+    let lost = stored.is_some() && resumed.is_none();
+    let log = match resumed {
+        Some(log) => log,
+        None => source.open(None).await?,
+    };
+    let schemas = source.tables().await?;
+    let mut states = if lost { None } else { stored }.map_or_else(SnapshotState::new, |position| {
+        SnapshotState::clone(&position.tables)
+    });
+    for schema in &schemas {
+        if !config.router.selects(&schema.id) {
+            continue;
+        }
+        let name = schema.id.to_string();
+        let wanted = config
+            .resnapshot
+            .iter()
+            .any(|pattern| matches(pattern, &name));
+        if wanted || lost {
+            states.insert(schema.id.clone(), TableState::fresh(true));
+        } else if !states.contains_key(&schema.id) {
+            let state = match config.snapshot_mode {
+                SnapshotMode::Never => TableState::Streaming,
+                _ => TableState::fresh(false),
+            };
+            states.insert(schema.id.clone(), state);
+        }
+    }
+    let stopped = StoppedTables::default();
+    let copying = |schema: &&Arc<TableSchema>| {
+        matches!(
+            states.get(&schema.id),
+            Some(TableState::Snapshotting { .. })
+        )
+    };
+    let fresh: Vec<_> = schemas.iter().filter(copying).map(Arc::clone).collect();
+    let untouched: Vec<_> = schemas
+        .iter()
+        .filter(|schema| match states.get(&schema.id) {
+            // Tables that follow the stream are altered by its events alone: what the catalog says
+            // now may lie ahead of the position.
+            Some(TableState::Snapshotting { frontier, .. }) => frontier.is_none(),
+            Some(TableState::Streaming) => config.snapshot_mode == SnapshotMode::Never,
+            _ => false,
+        })
+        .map(Arc::clone)
+        .collect();
+    prepare(sink, config, &untouched, &stopped).await?;
+    for (table, state) in stopped.snapshot() {
+        states.insert(table, state);
+    }
+    let position = Position {
+        log,
+        tables: Arc::new(states),
+    };
+    // From here on the log is followed: stored now, so that a crash does not begin elsewhere.
+    sink.commit(&position).await?;
+    Ok(Start {
+        position,
+        schemas: fresh,
+        stopped: Arc::new(stopped),
+    })
+}
+
+fn resnapshots(config: &PipelineConfig) -> bool {
+    config.resnapshot_when_lost || config.snapshot_mode == SnapshotMode::WhenNeeded
+}
+
+/// Makes the target ready for tables; those that can't go on are stopped.
+async fn prepare(
+    sink: &mut dyn Sink,
+    config: &mut PipelineConfig,
+    schemas: &[Arc<TableSchema>],
+    stopped: &StoppedTables,
+) -> Result<()> {
+    for schema in schemas {
+        let prepared = match config.router.schema(schema) {
+            Ok(Some(routed)) => sink.prepare(&routed).await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        match prepared {
+            Ok(()) => {}
+            Err(error) if error.class() == Class::StopTable => {
+                stopped.insert(schema.id.clone(), &error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

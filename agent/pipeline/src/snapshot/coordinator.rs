@@ -1,0 +1,730 @@
+//! Decides what passes while tables are copied, and what is read next.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem,
+    sync::Arc,
+};
+
+use sluice_core::{
+    ChangeEvent, ChunkRequest, LogPosition, Row, RowChange, RowOperation, SchemaChange,
+    SnapshotChunk, SnapshotState, TableId, TableSchema, TableState, Watermark,
+    event::ChunkMode,
+    position::Frontier,
+    source::{ChunkRows, TableEstimate},
+};
+
+use crate::snapshot::{
+    chunk::{Chunk, ChunkState, Plan, TableCopy, Zone},
+    refill,
+};
+
+/// How many chunks are planned ahead of those being read.
+const PLANNED_AHEAD_MAX: usize = 2;
+
+/// How much is copied at once.
+#[derive(Debug, Clone, Copy)]
+pub struct CopyLimits {
+    /// Rows per chunk.
+    pub chunk_rows: u64,
+    /// Bytes per chunk, beyond a single row.
+    pub chunk_bytes_max: usize,
+    /// Chunks read or waiting at once.
+    pub parallelism: usize,
+    /// Whether tables that appear are copied, or only followed.
+    pub copy_new_tables: bool,
+}
+
+/// Something to be asked of the source by a snapshot reader.
+#[derive(Debug)]
+pub struct Job {
+    table: TableId,
+    generation: u64,
+    /// The table's shape, for its key.
+    pub schema: Arc<TableSchema>,
+    /// What to ask.
+    pub kind: JobKind,
+}
+
+/// What to ask of a snapshot reader.
+#[derive(Debug)]
+pub enum JobKind {
+    /// Where the next chunk ends.
+    Boundary {
+        /// The key after which it begins.
+        after: Option<Row>,
+        /// Rows per chunk; to be estimated from the table's size when unknown.
+        rows: Option<u64>,
+    },
+    /// A chunk's rows.
+    Read {
+        /// The chunk.
+        id: u64,
+        /// What to read.
+        request: ChunkRequest,
+    },
+}
+
+/// A job's answer.
+#[derive(Debug)]
+pub struct JobResult {
+    table: TableId,
+    generation: u64,
+    outcome: JobOutcome,
+}
+
+impl JobResult {
+    /// The table and about how many rows it has, where the job asked for it.
+    pub fn estimate(&self) -> Option<(&TableId, u64)> {
+        match &self.outcome {
+            JobOutcome::Boundary {
+                estimate: Some(estimate),
+                ..
+            } => Some((&self.table, estimate.rows)),
+            _ => None,
+        }
+    }
+}
+
+/// What a job brought.
+#[derive(Debug)]
+pub enum JobOutcome {
+    /// The end of the next chunk (`None`: the table's end), and rows per chunk as used.
+    Boundary {
+        /// The chunk's last key.
+        until: Option<Row>,
+        /// Rows per chunk.
+        rows: u64,
+        /// The table's size, when it was asked for.
+        estimate: Option<TableEstimate>,
+    },
+    /// A chunk's rows.
+    Read {
+        /// The chunk.
+        id: u64,
+        /// The rows.
+        rows: ChunkRows,
+    },
+    /// The table does not exist any more.
+    TableMissing,
+}
+
+impl Job {
+    /// The answer to this job.
+    pub fn answer(&self, outcome: JobOutcome) -> JobResult {
+        JobResult {
+            table: self.table.clone(),
+            generation: self.generation,
+            outcome,
+        }
+    }
+}
+
+/// A chunk to be handed on at the stream's present position.
+#[derive(Debug)]
+pub struct ReadyChunk {
+    /// The chunk, behind a schema change if its shape is new.
+    pub events: Vec<ChangeEvent>,
+}
+
+/// Follows every captured table from fresh to streaming.
+#[derive(Debug)]
+pub struct Coordinator {
+    limits: CopyLimits,
+    tables: Arc<SnapshotState>,
+    copies: BTreeMap<TableId, TableCopy>,
+    /// The shape of each table that the sink was told last.
+    announced: HashMap<TableId, Arc<TableSchema>>,
+    /// Columns that were added when their default was not known.
+    unsure: HashMap<TableId, Vec<String>>,
+    position: LogPosition,
+    watermark: Option<Watermark>,
+    /// Source of ids for chunks and generations.
+    last_id: u64,
+}
+
+impl Coordinator {
+    /// Follows the tables from the states that the target holds. `schemas` are the shapes of
+    /// tables of which nothing is copied yet, as the sink was told them.
+    pub fn new(
+        limits: CopyLimits,
+        position: LogPosition,
+        tables: Arc<SnapshotState>,
+        schemas: &[Arc<TableSchema>],
+    ) -> Self {
+        let mut coordinator = Self {
+            limits,
+            tables,
+            copies: BTreeMap::new(),
+            announced: HashMap::new(),
+            unsure: HashMap::new(),
+            position,
+            watermark: None,
+            last_id: 0,
+        };
+        for schema in schemas {
+            if let Some(state) = coordinator.tables.get(&schema.id).cloned() {
+                coordinator.start_copy(schema, &state);
+            }
+        }
+        coordinator
+    }
+
+    /// The states of all tables at the stream's position.
+    pub fn tables(&self) -> &Arc<SnapshotState> {
+        &self.tables
+    }
+
+    /// Where the stream stands.
+    pub fn position(&self) -> &LogPosition {
+        &self.position
+    }
+
+    /// The stream's place by the server's own count, once known.
+    pub fn watermark(&self) -> Option<&Watermark> {
+        self.watermark.as_ref()
+    }
+
+    /// Whether every table is copied.
+    pub fn is_complete(&self) -> bool {
+        self.copies.is_empty()
+    }
+
+    /// Takes over the states of tables that the sink stopped.
+    pub fn stop_tables(&mut self, stopped: &BTreeMap<TableId, TableState>) {
+        for (table, state) in stopped {
+            if self.tables.get(table).is_some_and(|known| known != state) {
+                self.copies.remove(table);
+                Arc::make_mut(&mut self.tables).insert(table.clone(), state.clone());
+            }
+        }
+    }
+
+    /// The stream stands between two transactions, here.
+    pub fn pass(&mut self, position: LogPosition, watermark: Option<Watermark>) {
+        self.position = position;
+        if watermark.is_some() {
+            self.watermark = watermark;
+        }
+    }
+
+    /// What becomes of one stream event: it is pushed, changed or not, or held, or dropped.
+    pub fn filter(&mut self, event: ChangeEvent, out: &mut Vec<ChangeEvent>) {
+        match event {
+            ChangeEvent::Row(change) => {
+                if self.copies.is_empty() && !self.is_stopped(&change.table.id) {
+                    out.push(ChangeEvent::Row(change));
+                } else if let Some(change) = self.filter_row(change) {
+                    out.push(ChangeEvent::Row(change));
+                }
+            }
+            ChangeEvent::Schema(change) => {
+                if let Some(change) = self.filter_schema(change) {
+                    out.push(ChangeEvent::Schema(change));
+                }
+            }
+            event @ (ChangeEvent::TransactionEnd(_) | ChangeEvent::Chunk(_)) => out.push(event),
+        }
+    }
+
+    /// The next thing to ask of an idle reader.
+    pub fn next_job(&mut self) -> Option<Job> {
+        let in_flight: usize = self.copies.values().map(TableCopy::in_flight).sum();
+        let may_read = in_flight < self.limits.parallelism;
+        for (table, copy) in &mut self.copies {
+            if !copy.schema.has_key() {
+                continue;
+            }
+            // Without an order, an event can't be told to belong to one of several chunks.
+            let may_read = may_read && (copy.orders_everywhere() || copy.in_flight() == 0);
+            let kind = if let Some(chunk) = copy
+                .chunks
+                .iter_mut()
+                .find(|chunk| may_read && matches!(chunk.state, ChunkState::Planned))
+            {
+                chunk.register();
+                let request = ChunkRequest {
+                    table: table.clone(),
+                    after: chunk.after.clone(),
+                    until: chunk.until.clone(),
+                    seen: self.position.clone(),
+                    size_bytes_max: self.limits.chunk_bytes_max,
+                };
+                JobKind::Read {
+                    id: chunk.id,
+                    request,
+                }
+            } else if copy.plan == Plan::Open
+                && copy.chunks.len() - copy.in_flight() < PLANNED_AHEAD_MAX
+            {
+                copy.plan = Plan::Asked;
+                JobKind::Boundary {
+                    after: copy.planned_until().cloned(),
+                    rows: copy.chunk_rows,
+                }
+            } else {
+                continue;
+            };
+            let schema = Arc::clone(&copy.schema);
+            return Some(Job {
+                table: table.clone(),
+                generation: copy.generation,
+                schema,
+                kind,
+            });
+        }
+        None
+    }
+
+    /// Takes a job's answer.
+    pub fn finish_job(&mut self, result: JobResult) {
+        let next_id = self.last_id + 1;
+        let Some(copy) = self.copies.get_mut(&result.table) else {
+            return;
+        };
+        if copy.generation != result.generation {
+            return;
+        }
+        match result.outcome {
+            JobOutcome::Boundary { until, rows, .. } => {
+                self.last_id = next_id;
+                copy.chunk_rows = Some(rows);
+                copy.plan = if until.is_some() {
+                    Plan::Open
+                } else {
+                    Plan::Complete
+                };
+                let after = copy.planned_until().cloned();
+                copy.chunks.push_back(Chunk::planned(next_id, after, until));
+            }
+            JobOutcome::Read { id, rows } => {
+                self.last_id = next_id;
+                if let Some(index) = copy.chunks.iter().position(|chunk| chunk.id == id) {
+                    copy.finish_read(index, rows, next_id);
+                }
+            }
+            JobOutcome::TableMissing => self.abandon(&result.table),
+        }
+    }
+
+    /// A chunk that is complete at the stream's position, if there is one.
+    pub fn ready_chunk(&mut self) -> Option<ReadyChunk> {
+        let watermark = self.watermark.clone()?;
+        let tables: Vec<TableId> = self.copies.keys().cloned().collect();
+        tables
+            .into_iter()
+            .find_map(|table| self.ready_chunk_of(&table, &watermark))
+    }
+
+    /// A table without a key that is to be copied next: the caller opens a view of it while the
+    /// stream stands still.
+    pub fn view(&self) -> Option<TableId> {
+        let waits = |copy: &TableCopy| !copy.schema.has_key() && copy.view_at.is_none();
+        let any_open = self.copies.values().any(|copy| copy.view_at.is_some());
+        let mut waiting = self.copies.iter().filter(|(_, copy)| waits(copy));
+        if any_open {
+            None
+        } else {
+            waiting.next().map(|(table, _)| table.clone())
+        }
+    }
+
+    /// A view of the table is open at this place.
+    pub fn open_view(&mut self, table: &TableId, schema: Arc<TableSchema>, at: Watermark) {
+        if let Some(copy) = self.copies.get_mut(table) {
+            copy.schema = schema;
+            copy.view_at = Some(at);
+        }
+    }
+
+    /// The table whose view is open, and its place.
+    pub fn opened_view(&self) -> Option<(&TableId, &Watermark)> {
+        self.copies
+            .iter()
+            .find_map(|(table, copy)| Some((table, copy.view_at.as_ref()?)))
+    }
+
+    /// Wraps rows of the open view; the first piece says what becomes of older rows.
+    pub fn view_rows(&mut self, table: &TableId, rows: Vec<Row>) -> Vec<ChangeEvent> {
+        let Some(copy) = self.copies.get_mut(table) else {
+            return Vec::new();
+        };
+        let first = copy.rows_copied == 0;
+        copy.rows_copied += rows.len() as u64;
+        let mode = if first && copy.replace {
+            ChunkMode::ReplaceAll
+        } else {
+            ChunkMode::Append
+        };
+        let schema = Arc::clone(&copy.schema);
+        let mut events = self.announce(&schema);
+        events.push(ChangeEvent::Chunk(SnapshotChunk {
+            table: schema,
+            rows,
+            mode,
+        }));
+        events
+    }
+
+    /// The open view is read to its end.
+    pub fn close_view(&mut self, table: &TableId) {
+        self.copies.remove(table);
+        Arc::make_mut(&mut self.tables).insert(table.clone(), TableState::Streaming);
+    }
+
+    /// The table does not exist any more: its DROP or RENAME is still ahead in the log, and until
+    /// then its rows go nowhere.
+    pub fn abandon(&mut self, table: &TableId) {
+        self.copies.remove(table);
+        Arc::make_mut(&mut self.tables).remove(table);
+    }
+
+    fn is_stopped(&self, table: &TableId) -> bool {
+        matches!(self.tables.get(table), Some(TableState::Stopped { .. }))
+    }
+
+    fn start_copy(&mut self, schema: &Arc<TableSchema>, state: &TableState) {
+        let TableState::Snapshotting {
+            frontier,
+            rows_copied,
+            replace,
+        } = state
+        else {
+            return;
+        };
+        self.last_id += 1;
+        let copy = TableCopy {
+            generation: self.last_id,
+            schema: Arc::clone(schema),
+            replace: *replace,
+            rows_copied: *rows_copied,
+            frontier: frontier.as_ref().map(|frontier| frontier.0.clone()),
+            plan: Plan::Open,
+            chunks: std::collections::VecDeque::new(),
+            chunk_rows: None,
+            view_at: None,
+        };
+        if frontier.is_none() {
+            self.announced.insert(schema.id.clone(), Arc::clone(schema));
+        }
+        self.copies.insert(schema.id.clone(), copy);
+    }
+
+    /// Begins to copy a table from its first row; the target may hold rows of it.
+    fn restart_copy(&mut self, schema: &Arc<TableSchema>) {
+        let state = if self.limits.copy_new_tables {
+            TableState::fresh(true)
+        } else {
+            TableState::Streaming
+        };
+        Arc::make_mut(&mut self.tables).insert(schema.id.clone(), state.clone());
+        self.copies.remove(&schema.id);
+        self.start_copy(schema, &state);
+    }
+
+    fn filter_row(&mut self, change: RowChange) -> Option<RowChange> {
+        let table = &change.table.id;
+        match self.tables.get(table) {
+            None | Some(TableState::Stopped { .. }) => return None,
+            Some(TableState::Streaming) => return Some(change),
+            Some(TableState::Snapshotting { .. }) => {}
+        }
+        let copy = self.copies.get_mut(table)?;
+        if !copy.schema.has_key() {
+            // Everything before the view is in it; the caller keeps what comes after apart.
+            return None;
+        }
+        if change.table.key.len() != copy.schema.key.len() {
+            // The key changed and its schema change is yet to come: begin anew.
+            let schema = Arc::clone(&change.table);
+            self.restart_copy(&schema);
+            return None;
+        }
+        if copy.orders_everywhere() {
+            match pass_ordered(copy, change) {
+                Passed::Change(change) => Some(change),
+                Passed::Nothing => None,
+                Passed::Restart(schema) => {
+                    self.restart_copy(&schema);
+                    None
+                }
+            }
+        } else {
+            if moves_incomplete_row(&change) {
+                // Whether the target holds the rest of the row can't be told without an order.
+                let schema = Arc::clone(&copy.schema);
+                self.restart_copy(&schema);
+                return None;
+            }
+            lay_unordered(copy, &change);
+            Some(change)
+        }
+    }
+
+    fn filter_schema(&mut self, change: SchemaChange) -> Option<SchemaChange> {
+        if self.is_stopped(change.table()) {
+            if let SchemaChange::Drop(table) = &change {
+                Arc::make_mut(&mut self.tables).remove(table);
+            }
+            return None;
+        }
+        match &change {
+            SchemaChange::Create(schema) | SchemaChange::Alter(schema) => self.reshape(schema),
+            SchemaChange::RenameColumns { table, columns } => {
+                if let Some(copy) = self.copies.get_mut(table) {
+                    copy.poison();
+                    copy.schema = renamed(&copy.schema, columns);
+                }
+                if let Some(schema) = self.announced.get_mut(table) {
+                    *schema = renamed(schema, columns);
+                }
+            }
+            SchemaChange::RenameTable { from, to } => self.rename(from, to),
+            SchemaChange::Truncate(table) => {
+                if let Some(copy) = self.copies.get_mut(table) {
+                    copy.poison();
+                }
+            }
+            SchemaChange::Drop(table) => {
+                self.copies.remove(table);
+                self.announced.remove(table);
+                self.unsure.remove(table);
+                Arc::make_mut(&mut self.tables).remove(table);
+            }
+        }
+        Some(change)
+    }
+
+    fn reshape(&mut self, schema: &Arc<TableSchema>) {
+        let table = &schema.id;
+        let old = self.announced.insert(table.clone(), Arc::clone(schema));
+        if !self.tables.contains_key(table) {
+            self.restart_copy(schema);
+            return;
+        }
+        let Some(old) = old else { return };
+        let unsure = self.unsure.remove(table).unwrap_or_default();
+        if self.limits.copy_new_tables && refill::needs_refill(&old, schema, &unsure) {
+            self.restart_copy(schema);
+            return;
+        }
+        let mut still_unsure = refill::unsure_columns(&old, schema);
+        if old.same_shape(schema) {
+            still_unsure.extend(unsure);
+        }
+        if !still_unsure.is_empty() {
+            self.unsure.insert(table.clone(), still_unsure);
+        }
+        if let Some(copy) = self.copies.get_mut(table) {
+            copy.poison();
+            copy.schema = Arc::clone(schema);
+        }
+    }
+
+    fn rename(&mut self, from: &TableId, to: &TableId) {
+        let tables = Arc::make_mut(&mut self.tables);
+        let state = tables.remove(from);
+        let with_new_name = |schema: &Arc<TableSchema>| {
+            Arc::new(TableSchema {
+                id: to.clone(),
+                ..TableSchema::clone(schema)
+            })
+        };
+        let announced = self
+            .announced
+            .remove(from)
+            .map(|schema| with_new_name(&schema));
+        let copied = self
+            .copies
+            .remove(from)
+            .map(|copy| with_new_name(&copy.schema));
+        self.copies.remove(to);
+        match (state, copied) {
+            (Some(state), None) => {
+                tables.insert(to.clone(), state);
+            }
+            // Half a copy under the old name is of no use under the new one.
+            (_, Some(schema)) => self.restart_copy(&schema),
+            (None, None) => {}
+        }
+        if let Some(schema) = announced {
+            self.announced.insert(to.clone(), schema);
+        }
+    }
+
+    fn ready_chunk_of(&mut self, table: &TableId, watermark: &Watermark) -> Option<ReadyChunk> {
+        let copy = self.copies.get_mut(table)?;
+        let orders = copy.orders_everywhere();
+        let chunk = copy.chunks.front_mut()?;
+        let ChunkState::Read(read) = &chunk.state else {
+            return None;
+        };
+        match watermark.has_reached(&read.high) {
+            Some(true) => {}
+            Some(false) => return None,
+            // Another server answered than the one that streams: what it saw can't be placed.
+            None => {
+                chunk.poison();
+                return None;
+            }
+        }
+        let schema = Arc::clone(&read.table);
+        let empties = copy.replace && !orders && copy.frontier.is_none();
+        let Some(rows) = chunk.merge(&schema, orders || empties) else {
+            chunk.poison();
+            return None;
+        };
+        let mode = match (orders, copy.replace) {
+            (true, false) => ChunkMode::Append,
+            (true, true) => ChunkMode::ReplaceRange {
+                after: chunk.after.clone(),
+                until: chunk.until.clone(),
+            },
+            (false, _) if empties => ChunkMode::ReplaceAll,
+            (false, _) => ChunkMode::Upsert,
+        };
+        copy.rows_copied += rows.len() as u64;
+        copy.frontier = mem::take(&mut chunk.until);
+        copy.chunks.pop_front();
+        let state = match &copy.frontier {
+            Some(frontier) => TableState::Snapshotting {
+                frontier: Some(Frontier(frontier.clone())),
+                rows_copied: copy.rows_copied,
+                replace: copy.replace,
+            },
+            None => TableState::Streaming,
+        };
+        if state == TableState::Streaming {
+            self.copies.remove(table);
+        }
+        Arc::make_mut(&mut self.tables).insert(table.clone(), state);
+        let mut events = self.announce(&schema);
+        events.push(ChangeEvent::Chunk(SnapshotChunk {
+            table: schema,
+            rows,
+            mode,
+        }));
+        Some(ReadyChunk { events })
+    }
+
+    /// A schema change ahead of rows whose shape the sink does not know yet.
+    fn announce(&mut self, schema: &Arc<TableSchema>) -> Vec<ChangeEvent> {
+        let known = self.announced.insert(schema.id.clone(), Arc::clone(schema));
+        match known {
+            Some(known) if known.same_shape(schema) => Vec::new(),
+            _ => vec![ChangeEvent::Schema(SchemaChange::Alter(Arc::clone(schema)))],
+        }
+    }
+}
+
+/// What is left of a change of a table that is being copied.
+enum Passed {
+    Change(RowChange),
+    Nothing,
+    /// The change can't be followed: copy the table again.
+    Restart(Arc<TableSchema>),
+}
+
+fn pass_ordered(copy: &mut TableCopy, change: RowChange) -> Passed {
+    let key_of = |row: &Row| row.project(&change.table.key);
+    let restart = Arc::clone(&change.table);
+    match &change.operation {
+        RowOperation::Insert { after } => {
+            let key = key_of(after);
+            match copy.zone(&key) {
+                Zone::Target => Passed::Change(change),
+                Zone::Chunk(index) => {
+                    copy.chunks[index].lay(key, Some(after.clone()));
+                    Passed::Nothing
+                }
+                Zone::Beyond => Passed::Nothing,
+            }
+        }
+        RowOperation::Delete { before } => {
+            let key = key_of(before);
+            match copy.zone(&key) {
+                Zone::Target => Passed::Change(change),
+                Zone::Chunk(index) => {
+                    copy.chunks[index].lay(key, None);
+                    Passed::Nothing
+                }
+                Zone::Beyond => Passed::Nothing,
+            }
+        }
+        RowOperation::Update { before, after } => {
+            let (old_key, new_key) = (key_of(before), key_of(after));
+            let (from, to) = (copy.zone(&old_key), copy.zone(&new_key));
+            if from == Zone::Target && to == Zone::Target {
+                return Passed::Change(change);
+            }
+            if let Zone::Chunk(index) = from
+                && old_key != new_key
+            {
+                copy.chunks[index].lay(old_key.clone(), None);
+            }
+            if let Zone::Chunk(index) = to {
+                if old_key != new_key && after.has_unchanged() {
+                    // The rest of the row is where the chunk can't see it; a new read can.
+                    copy.chunks[index].poison();
+                } else {
+                    copy.chunks[index].lay(new_key, Some(after.clone()));
+                }
+            }
+            let operation = match (from, to) {
+                (Zone::Target, _) => RowOperation::Delete {
+                    before: before.clone(),
+                },
+                (_, Zone::Target) if after.has_unchanged() => return Passed::Restart(restart),
+                (_, Zone::Target) => RowOperation::Insert {
+                    after: after.clone(),
+                },
+                _ => return Passed::Nothing,
+            };
+            Passed::Change(RowChange {
+                operation,
+                ..change
+            })
+        }
+    }
+}
+
+/// Whether a row gets a new key while the log does not hold all of it.
+fn moves_incomplete_row(change: &RowChange) -> bool {
+    let RowOperation::Update { before, after } = &change.operation else {
+        return false;
+    };
+    let key = &change.table.key;
+    after.has_unchanged()
+        && key
+            .iter()
+            .any(|&column| before.cell(column) != after.cell(column))
+}
+
+fn lay_unordered(copy: &mut TableCopy, change: &RowChange) {
+    let key_of = |row: &Row| row.project(&change.table.key);
+    let started = |chunk: &&mut Chunk| !matches!(chunk.state, ChunkState::Planned);
+    let Some(chunk) = copy.chunks.iter_mut().find(started) else {
+        return;
+    };
+    match &change.operation {
+        RowOperation::Insert { after } => chunk.lay(key_of(after), Some(after.clone())),
+        RowOperation::Delete { before } => chunk.lay(key_of(before), None),
+        RowOperation::Update { before, after } => {
+            let (old_key, new_key) = (key_of(before), key_of(after));
+            if old_key != new_key {
+                chunk.lay(old_key, None);
+            }
+            chunk.lay(new_key, Some(after.clone()));
+        }
+    }
+}
+
+fn renamed(schema: &Arc<TableSchema>, columns: &[(String, String)]) -> Arc<TableSchema> {
+    let mut renamed = TableSchema::clone(schema);
+    for column in &mut renamed.columns {
+        if let Some((_, to)) = columns.iter().find(|(from, _)| *from == column.name) {
+            column.name.clone_from(to);
+        }
+    }
+    Arc::new(renamed)
+}

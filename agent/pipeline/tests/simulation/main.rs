@@ -1,0 +1,99 @@
+//! The pipeline between a simulated database and a simulated target, under faults.
+//!
+//! Everything random comes from one seed, the clock is virtual. At every commit the target is held
+//! against the database's own history: each table must show exactly the rows that the source had
+//! at the committed position, up to the table's frontier. `SLUICE_SEED=n` replays one schedule,
+//! `SLUICE_SEEDS=n` sets how many are drawn.
+
+mod database;
+mod source;
+mod target;
+
+use std::{
+    env,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use sluice_core::SnapshotState;
+use sluice_pipeline::{
+    Finish, FinishWhen, PipelineConfig, Progress, SnapshotMode, route::Router, run,
+};
+use tokio::sync::watch;
+
+use crate::{database::Database, source::SimulatedSource, target::SimulatedTarget};
+
+const SEEDS_DEFAULT: u64 = 300;
+
+#[test]
+fn the_target_equals_the_source_at_every_commit_whatever_fails() {
+    if let Ok(seed) = env::var("SLUICE_SEED") {
+        simulate(seed.parse().expect("SLUICE_SEED is a number"));
+        return;
+    }
+    let seeds = env::var("SLUICE_SEEDS").map_or(SEEDS_DEFAULT, |text| {
+        text.parse().expect("SLUICE_SEEDS is a number")
+    });
+    for seed in 0..seeds {
+        let outcome = std::panic::catch_unwind(|| simulate(seed));
+        assert!(outcome.is_ok(), "replay with SLUICE_SEED={seed}");
+    }
+}
+
+fn simulate(seed: u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(schedule(seed));
+}
+
+async fn schedule(seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let database = Arc::new(Mutex::new(Database::new(random.fork())));
+    let target = SimulatedTarget::new(random.fork(), Arc::clone(&database));
+    let state = target.state();
+    let source = SimulatedSource::new(random.fork(), Arc::clone(&database));
+    let config = PipelineConfig {
+        name: "simulated".into(),
+        snapshot_mode: SnapshotMode::Initial,
+        chunk_rows: random.u64(1..20),
+        parallelism: random.usize(1..5),
+        resnapshot_when_lost: true,
+        rows_max: random.usize(1..40),
+        size_bytes_max: random.usize(1000..100_000),
+        delay_max: Duration::from_millis(1),
+        router: Router::new(Vec::new()).expect("no route is a valid router"),
+        resnapshot: Vec::new(),
+        finish: FinishWhen::Synced,
+    };
+    let (_stop, stopped) = watch::channel(false);
+    let progress = Arc::new(Progress::new("simulated"));
+    let work = run(
+        Box::new(source),
+        Box::new(target),
+        config,
+        progress,
+        stopped,
+    );
+    let finish = tokio::time::timeout(Duration::from_secs(100_000), work)
+        .await
+        .expect("the pipeline converges")
+        .expect("no error is left for a person");
+    assert_eq!(finish, Finish::Synced);
+    let state = state.lock().expect("no holder panicked");
+    let database = database.lock().expect("no holder panicked");
+    assert_eq!(database.transactions_left(), 0, "the run ended before the workload");
+    let tables: &SnapshotState = &state
+        .position
+        .as_ref()
+        .expect("a position is stored")
+        .tables;
+    assert_eq!(
+        tables.len(),
+        database.tables().count(),
+        "every table is followed"
+    );
+    state.assert_equals_history(&database);
+}
