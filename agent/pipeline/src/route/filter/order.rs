@@ -99,7 +99,7 @@ pub(super) fn order_literal(value: Value<'_>, literal: &Literal) -> Option<Order
     })
 }
 
-/// Compares the values of two columns of one [family](Family).
+/// Compares the values of two columns that `bind` found comparable.
 pub(super) fn order_values(left: Value<'_>, right: Value<'_>) -> Option<Ordering> {
     if let (Some(left), Some(right)) = (text(left), text(right)) {
         return Some(left.as_bytes().cmp(right.as_bytes()));
