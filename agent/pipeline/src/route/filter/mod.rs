@@ -1,6 +1,6 @@
 //! Row filters: a SQL condition that decides which rows a sink gets.
 //!
-//! The text is parsed once per configuration ([`parse`]), bound once per schema ([`Filter::new`])
+//! The text is parsed once per configuration ([`parse()`]), bound once per schema ([`Filter::new`])
 //! and evaluated per row without an allocation ([`Filter::decide`]).
 //!
 //! The language: `=` `<>` `!=` `<` `<=` `>` `>=`, `AND` `OR` `NOT`, `IS [NOT] NULL|TRUE|FALSE`,
