@@ -18,6 +18,9 @@ use crate::{
 /// Batches arrive in source order; a source transaction larger than a batch arrives in several
 /// writes before one commit. **One writer.** [`open`](Self::open) makes this the only writer: an
 /// older one's commit fails with [`Reason::Fenced`](crate::Reason::Fenced).
+/// **Tolerance.** An update whose row the target lacks inserts it where the new image is complete, and
+/// a delete of a missing row is none: a row filter and a copy in progress lead to both. Rows may be of a
+/// table that was not prepared since `open`: the sink goes on from the shape that it applied last.
 /// **Errors.** After an error nothing since the last commit is kept; the caller opens the sink
 /// again and asks it where it stands. **Cancellation.** A dropped call counts as an error.
 #[async_trait]

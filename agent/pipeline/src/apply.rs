@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sluice_core::{Batch, LogPosition, Result, Sink};
+use sluice_core::{Batch, LogPosition, Result, Sink, TableId};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep_until, timeout_at},
@@ -14,6 +14,7 @@ use crate::{
     intake::StoppedTables,
     progress::Progress,
     queue::{Parcel, ParcelEnd},
+    route::Router,
 };
 
 /// Commits closer together than this are joined, so that a busy target is not kept busy with
@@ -39,6 +40,8 @@ pub(crate) struct BatchLimits {
 pub(crate) struct Apply {
     pub(crate) parcels: mpsc::Receiver<Parcel>,
     pub(crate) limits: BatchLimits,
+    /// The sink speaks of its own tables; states are kept by the source's names.
+    pub(crate) router: Router,
     pub(crate) progress: Arc<Progress>,
     pub(crate) stopped: Arc<StoppedTables>,
     pub(crate) durable: watch::Sender<Option<LogPosition>>,
@@ -176,6 +179,10 @@ impl Apply {
         })
     }
 
+    fn source_of(&self, target: &TableId) -> TableId {
+        self.router.source(target).unwrap_or_else(|| target.clone())
+    }
+
     async fn write(
         &mut self,
         sink: &mut dyn Sink,
@@ -192,10 +199,10 @@ impl Apply {
             self.progress.dead_letters(outcome.dead_letters);
         }
         for (table, column, count) in &outcome.nulled {
-            self.progress.nulled(table, column, *count);
+            self.progress.nulled(&self.source_of(table), column, *count);
         }
         for (table, error) in &outcome.stopped {
-            self.stopped.insert(table.clone(), error);
+            self.stopped.insert(self.source_of(table), error);
         }
         Ok(())
     }

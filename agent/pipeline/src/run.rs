@@ -156,6 +156,7 @@ impl Session<'_> {
                 size_bytes_max: config.size_bytes_max.max(1),
                 delay_max: config.delay_max,
             },
+            router: config.router.clone(),
             progress: Arc::clone(progress),
             stopped: Arc::clone(&stopped),
             durable: durable_sender,
@@ -164,7 +165,13 @@ impl Session<'_> {
             until_copied,
         };
         let intake = Intake {
-            coordinator: Coordinator::new(limits, position.log, position.tables, &schemas),
+            coordinator: Coordinator::new(
+                limits,
+                config.router.clone(),
+                position.log,
+                position.tables,
+                &schemas,
+            ),
             router: config.router.clone(),
             parcels,
             progress: Arc::clone(progress),

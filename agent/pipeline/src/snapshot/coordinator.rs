@@ -14,9 +14,12 @@ use sluice_core::{
     source::{ChunkRows, TableEstimate},
 };
 
-use crate::snapshot::{
-    chunk::{Chunk, ChunkState, Plan, TableCopy, Zone},
-    refill,
+use crate::{
+    route::Router,
+    snapshot::{
+        chunk::{Chunk, ChunkState, Plan, TableCopy, Zone},
+        refill,
+    },
 };
 
 /// How many chunks are planned ahead of those being read.
@@ -131,6 +134,7 @@ pub struct ReadyChunk {
 #[derive(Debug)]
 pub struct Coordinator {
     limits: CopyLimits,
+    router: Router,
     tables: Arc<SnapshotState>,
     copies: BTreeMap<TableId, TableCopy>,
     /// The shape of each table that the sink was told last.
@@ -144,16 +148,18 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// Follows the tables from the states that the target holds. `schemas` are the shapes of
-    /// tables of which nothing is copied yet, as the sink was told them.
+    /// Follows the tables that the router selects from the states that the target holds. `schemas`
+    /// are the shapes of the tables that are being copied.
     pub fn new(
         limits: CopyLimits,
+        router: Router,
         position: LogPosition,
         tables: Arc<SnapshotState>,
         schemas: &[Arc<TableSchema>],
     ) -> Self {
         let mut coordinator = Self {
             limits,
+            router,
             tables,
             copies: BTreeMap::new(),
             announced: HashMap::new(),
@@ -425,7 +431,15 @@ impl Coordinator {
     fn filter_row(&mut self, change: RowChange) -> Option<RowChange> {
         let table = &change.table.id;
         match self.tables.get(table) {
-            None | Some(TableState::Stopped { .. }) => return None,
+            None => {
+                // A table that came into the selection by a way that was not seen, such as a rename.
+                if self.router.selects(table) {
+                    let schema = Arc::clone(&change.table);
+                    self.restart_copy(&schema);
+                }
+                return None;
+            }
+            Some(TableState::Stopped { .. }) => return None,
             Some(TableState::Streaming) => return Some(change),
             Some(TableState::Snapshotting { .. }) => {}
         }
@@ -469,7 +483,13 @@ impl Coordinator {
             return None;
         }
         match &change {
-            SchemaChange::Create(schema) | SchemaChange::Alter(schema) => self.reshape(schema),
+            SchemaChange::Create(schema) | SchemaChange::Alter(schema) => {
+                if !self.router.selects(&schema.id) {
+                    self.announced.insert(schema.id.clone(), Arc::clone(schema));
+                    return None;
+                }
+                self.reshape(schema);
+            }
             SchemaChange::RenameColumns { table, columns } => {
                 if let Some(copy) = self.copies.get_mut(table) {
                     copy.poison();
@@ -539,13 +559,18 @@ impl Coordinator {
             .remove(from)
             .map(|copy| with_new_name(&copy.schema));
         self.copies.remove(to);
-        match (state, copied) {
-            (Some(state), None) => {
+        let follows = self.router.selects(to);
+        match (state, copied.or_else(|| announced.clone())) {
+            _ if !follows => {}
+            (Some(state), _) if !matches!(state, TableState::Snapshotting { .. }) => {
                 tables.insert(to.clone(), state);
             }
-            // Half a copy under the old name is of no use under the new one.
+            // Half a copy under the old name is of no use under the new one, and a table that was
+            // not followed has none at all.
             (_, Some(schema)) => self.restart_copy(&schema),
-            (None, None) => {}
+            (_, None) => {
+                tables.remove(to);
+            }
         }
         if let Some(schema) = announced {
             self.announced.insert(to.clone(), schema);

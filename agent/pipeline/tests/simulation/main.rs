@@ -84,7 +84,11 @@ async fn schedule(seed: u64) {
     assert_eq!(finish, Finish::Synced);
     let state = state.lock().expect("no holder panicked");
     let database = database.lock().expect("no holder panicked");
-    assert_eq!(database.transactions_left(), 0, "the run ended before the workload");
+    assert_eq!(
+        database.transactions_left(),
+        0,
+        "the run ended before the workload"
+    );
     let tables: &SnapshotState = &state
         .position
         .as_ref()
