@@ -29,6 +29,12 @@ pub trait Sink: Send {
     /// `None` for a new replica. May be called again after an error.
     async fn open(&mut self) -> Result<Option<Position>>;
 
+    /// The shape that each table has in the target, as it was applied last, in the target's names.
+    /// Called after `open`. What is missing here is taken for unknown, not for new.
+    async fn applied_schemas(&mut self) -> Result<Vec<Arc<TableSchema>>> {
+        Ok(Vec::new())
+    }
+
     /// Makes a table ready to be written: creates it, or checks that the one that is there can
     /// take the rows and mends it as far as the policies allow. Idempotent, and outside of any
     /// open transaction. An error of class [`StopTable`](crate::Class::StopTable) stops the table alone.

@@ -126,6 +126,7 @@ impl Session<'_> {
             stop,
         } = self;
         let stored = sink.open().await?;
+        let applied = sink.applied_schemas().await?;
         let mut held = source.take().ok_or_else(lost_source)?;
         let started = start(held.as_mut(), sink, config, stored).await;
         *source = Some(held);
@@ -171,6 +172,7 @@ impl Session<'_> {
                 position.log,
                 position.tables,
                 &schemas,
+                applied,
             ),
             router: config.router.clone(),
             parcels,

@@ -139,6 +139,8 @@ pub struct Coordinator {
     copies: BTreeMap<TableId, TableCopy>,
     /// The shape of each table that the sink was told last.
     announced: HashMap<TableId, Arc<TableSchema>>,
+    /// The shape of each table in the target, as routed.
+    applied: HashMap<TableId, Arc<TableSchema>>,
     /// Columns that were added when their default was not known.
     unsure: HashMap<TableId, Vec<String>>,
     position: LogPosition,
@@ -149,20 +151,26 @@ pub struct Coordinator {
 
 impl Coordinator {
     /// Follows the tables that the router selects from the states that the target holds. `schemas`
-    /// are the shapes of the tables that are being copied.
+    /// are the shapes of the tables that are being copied, `applied` those that the target has.
     pub fn new(
         limits: CopyLimits,
         router: Router,
         position: LogPosition,
         tables: Arc<SnapshotState>,
         schemas: &[Arc<TableSchema>],
+        applied: Vec<Arc<TableSchema>>,
     ) -> Self {
+        let applied = applied
+            .into_iter()
+            .filter_map(|schema| Some((router.source(&schema.id)?, schema)))
+            .collect();
         let mut coordinator = Self {
             limits,
             router,
             tables,
             copies: BTreeMap::new(),
             announced: HashMap::new(),
+            applied,
             unsure: HashMap::new(),
             position,
             watermark: None,
@@ -412,6 +420,9 @@ impl Coordinator {
         };
         if frontier.is_none() {
             self.announced.insert(schema.id.clone(), Arc::clone(schema));
+            if let Ok(Some(routed)) = self.router.schema(schema) {
+                self.applied.insert(schema.id.clone(), routed);
+            }
         }
         self.copies.insert(schema.id.clone(), copy);
     }
@@ -495,8 +506,10 @@ impl Coordinator {
                     copy.poison();
                     copy.schema = renamed(&copy.schema, columns);
                 }
-                if let Some(schema) = self.announced.get_mut(table) {
-                    *schema = renamed(schema, columns);
+                for known in [&mut self.announced, &mut self.applied] {
+                    if let Some(schema) = known.get_mut(table) {
+                        *schema = renamed(schema, columns);
+                    }
                 }
             }
             SchemaChange::RenameTable { from, to } => self.rename(from, to),
@@ -508,6 +521,7 @@ impl Coordinator {
             SchemaChange::Drop(table) => {
                 self.copies.remove(table);
                 self.announced.remove(table);
+                self.applied.remove(table);
                 self.unsure.remove(table);
                 Arc::make_mut(&mut self.tables).remove(table);
             }
@@ -517,23 +531,29 @@ impl Coordinator {
 
     fn reshape(&mut self, schema: &Arc<TableSchema>) {
         let table = &schema.id;
-        let old = self.announced.insert(table.clone(), Arc::clone(schema));
+        self.announced.insert(table.clone(), Arc::clone(schema));
+        // A shape that can't be routed stops the table where it is routed next.
+        let routed = self.router.schema(schema).ok().flatten();
+        let old = routed
+            .as_ref()
+            .and_then(|new| self.applied.insert(table.clone(), Arc::clone(new)));
         if !self.tables.contains_key(table) {
             self.restart_copy(schema);
             return;
         }
-        let Some(old) = old else { return };
-        let unsure = self.unsure.remove(table).unwrap_or_default();
-        if self.limits.copy_new_tables && refill::needs_refill(&old, schema, &unsure) {
-            self.restart_copy(schema);
-            return;
-        }
-        let mut still_unsure = refill::unsure_columns(&old, schema);
-        if old.same_shape(schema) {
-            still_unsure.extend(unsure);
-        }
-        if !still_unsure.is_empty() {
-            self.unsure.insert(table.clone(), still_unsure);
+        if let (Some(old), Some(new)) = (old, routed) {
+            let unsure = self.unsure.remove(table).unwrap_or_default();
+            if self.limits.copy_new_tables && refill::needs_refill(&old, &new, &unsure) {
+                self.restart_copy(schema);
+                return;
+            }
+            let mut still_unsure = refill::unsure_columns(&old, &new);
+            if old.same_shape(&new) {
+                still_unsure.extend(unsure);
+            }
+            if !still_unsure.is_empty() {
+                self.unsure.insert(table.clone(), still_unsure);
+            }
         }
         if let Some(copy) = self.copies.get_mut(table) {
             copy.poison();
