@@ -1,1 +1,24 @@
-//! Placeholder.
+//! What the end-to-end tests, the demo and the benchmarks share: real servers, databases of their
+//! own, pipelines as a user would write them, the agent as a process, and a full comparison of both
+//! sides.
+//!
+//! follows the YAML that [`pipeline`] wrote and fills PostgreSQL ([`postgres`]), and [`compare`]
+//! reads both. [`proxy`] stands in for a bad network, [`servers`] for servers that die.
+//! Every wait has a deadline and says what it waited for; nothing here ever skips.
+
+pub mod compare;
+pub mod mysql;
+pub mod pipeline;
+pub mod postgres;
+pub mod process;
+pub mod proxy;
+pub mod servers;
+pub mod wait;
+
+pub use compare::assert_equal;
+pub use mysql::MysqlDatabase;
+pub use pipeline::{PipelineFile, WrittenPipeline};
+pub use postgres::PgDatabase;
+pub use process::Sluice;
+pub use proxy::TcpProxy;
+pub use servers::{Servers, ThrowAway};
