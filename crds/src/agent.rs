@@ -6,8 +6,7 @@ use k8s_openapi::api::core::v1::{Affinity, ResourceRequirements, Toleration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How the agent's pods are run. Everything is optional; `sluice run` ignores all of it but
-/// `logLevel`.
+/// How the agent's pods are run. Everything is optional; `sluice run` ignores it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentTemplate {

@@ -3,7 +3,7 @@
 //! Types, defaults, limits and rules come from [`definitions`]; only what each word of an
 //! enumeration means comes from the types' own schema, since Kubernetes has no place for it.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::collections::BTreeMap;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
@@ -112,7 +112,7 @@ impl Table<'_> {
         };
         let mut description = prose(field.description.as_deref().unwrap_or_default());
         for (word, meaning) in self.meanings.get(path).into_iter().flatten() {
-            let _ = write!(description, "<br>`{word}`: {meaning}");
+            description.extend(["<br>`", word, "`: ", meaning]);
         }
         let row = format!("| `{path}` | {kind} | {default} | {description} |");
         line(self.text, &row);

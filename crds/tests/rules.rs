@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use sluice_crds::{ReplicaSinkSpec, ReplicationSourceSpec};
 
 /// Sets the value at a JSON pointer, or removes it with null, making objects on the way.
-fn changed(base: &Value, changes: &[(&str, Value)]) -> Value {
+fn changed(base: &Value, edits: &[(&str, Value)]) -> Value {
     let mut changed = base.clone();
-    for (pointer, value) in changes {
+    for (pointer, value) in edits {
         let (mut at, mut names) = (&mut changed, pointer[1..].split('/').peekable());
         while let Some(name) = names.next() {
             if names.peek().is_none() && value.is_null() {

@@ -11,7 +11,10 @@ mod secrets;
 mod sink;
 mod source;
 
-use sluice_agent_api::{AgentConfig, config::BatchConfig};
+use sluice_agent_api::{
+    AgentConfig,
+    config::{BatchConfig, SourceConfig},
+};
 use sluice_crds::{ReplicaSink, ReplicationSource};
 
 pub use problem::{ConvertError, ObjectKind, Problem};
@@ -31,7 +34,7 @@ pub fn agent_config(
     sink: &ReplicaSink,
 ) -> Result<AgentConfig, ConvertError> {
     let mut checks = Checks::new(ObjectKind::Source);
-    let source_config = source::source_config(source, sink, &mut checks);
+    let source_config = source::source_config(source, &identity(sink), &mut checks);
     checks.turn_to(ObjectKind::Sink);
     let sink_config = sink::sink_config(sink, &mut checks);
     check_pair(source, sink, &mut checks);
@@ -56,11 +59,16 @@ pub fn agent_config(
     })
 }
 
-/// Every problem of a source alone, for a source that has no sink yet.
-pub fn source_problems(source: &ReplicationSource) -> Vec<Problem> {
+/// The source's part alone, for checking a source that has no sink yet.
+pub fn source_config(source: &ReplicationSource) -> Result<SourceConfig, ConvertError> {
     let mut checks = Checks::new(ObjectKind::Source);
-    source::check(source, &mut checks);
-    checks.into_problems()
+    let identity = source.metadata.name.as_deref().unwrap_or_default();
+    let config = source::source_config(source, identity, &mut checks);
+    let problems = checks.into_problems();
+    match (config, problems.as_slice()) {
+        (Some(config), []) => Ok(config),
+        _ => Err(ConvertError { problems }),
+    }
 }
 
 /// Every problem of a sink alone, for a sink whose source is not there.
@@ -77,6 +85,17 @@ pub fn pipeline_name(sink: &ReplicaSink) -> String {
         Some(namespace) => format!("{namespace}/{name}"),
         None => name.to_owned(),
     }
+}
+
+/// What tells a pipeline from every other one that may read the same source. The target is part of
+/// it: two clusters may well have a sink of the same name.
+fn identity(sink: &ReplicaSink) -> String {
+    let target = sink.spec.postgres.as_ref();
+    let target = target.map_or_else(String::new, |target| {
+        format!("{}:{}/{}", target.host, target.port, target.database)
+    });
+    let (name, source) = (pipeline_name(sink), &sink.spec.source_ref.name);
+    format!("{name} {source} {target}")
 }
 
 fn check_pair(source: &ReplicationSource, sink: &ReplicaSink, checks: &mut Checks) {

@@ -5,13 +5,12 @@ use sluice_agent_api::config::{
     SourceSystem,
 };
 use sluice_crds::{
-    ReplicaSink, ReplicationSource,
+    ReplicationSource,
     connection::Tls,
     source::{self as crd, MysqlSource},
 };
 
 use crate::{
-    pipeline_name,
     problem::Checks,
     secrets::{tls_config, user_and_password},
 };
@@ -103,10 +102,10 @@ pub(crate) fn check_tls(path: &str, tls: Option<&Tls>, checks: &mut Checks) {
     );
 }
 
-/// The source's part for one sink; none where the kind of source is not supported.
+/// The source's part for the pipeline with this identity; none where the kind of source is not supported.
 pub(crate) fn source_config(
     source: &ReplicationSource,
-    sink: &ReplicaSink,
+    identity: &str,
     checks: &mut Checks,
 ) -> Option<SourceConfig> {
     check(source, checks);
@@ -117,11 +116,11 @@ pub(crate) fn source_config(
         include: tables.include.clone(),
         exclude: tables.exclude.clone(),
         heartbeat_seconds: source.spec.heartbeat_seconds,
-        system: SourceSystem::Mysql(mysql_config(mysql, sink)),
+        system: SourceSystem::Mysql(mysql_config(mysql, identity)),
     })
 }
 
-fn mysql_config(mysql: &MysqlSource, sink: &ReplicaSink) -> MysqlConfig {
+fn mysql_config(mysql: &MysqlSource, identity: &str) -> MysqlConfig {
     let (username, password) = user_and_password(&mysql.credentials);
     MysqlConfig {
         connection: ConnectionConfig {
@@ -132,26 +131,14 @@ fn mysql_config(mysql: &MysqlSource, sink: &ReplicaSink) -> MysqlConfig {
             password,
             tls: tls_config(mysql.tls.as_ref()),
         },
-        server_id: server_id(sink),
+        server_id: server_id(identity),
     }
 }
 
-/// The replica id of a pipeline: the same at every start, another for every sink, and out of the
-/// range that people give to servers by hand. MySQL disconnects the older of two replicas with
-/// one id, so the target is part of it: two clusters may well have a sink of the same name.
-fn server_id(sink: &ReplicaSink) -> u32 {
-    let target = sink
-        .spec
-        .postgres
-        .as_ref()
-        .map_or_else(String::new, |target| {
-            format!("{}:{}/{}", target.host, target.port, target.database)
-        });
-    let identity = format!(
-        "{} {} {target}",
-        pipeline_name(sink),
-        sink.spec.source_ref.name
-    );
+/// The replica id of a pipeline: the same at every start, another for every pipeline, and out of
+/// the range that people give to servers by hand. MySQL disconnects the older of two replicas with
+/// one id.
+fn server_id(identity: &str) -> u32 {
     // FNV-1a: the standard library's hash may change between versions of Rust.
     let hash = identity
         .bytes()

@@ -1,4 +1,9 @@
 //! What is converted, and what is refused, with which words.
+#![allow(
+    clippy::unwrap_in_result,
+    clippy::too_many_lines,
+    reason = "these are tests"
+)]
 
 use serde_json::{Value, json};
 use sluice_agent_api::config::{Mask, SinkSystem, SourceSystem, TlsMode};

@@ -1,0 +1,217 @@
+//! `sluice run`: one pipeline per sink, side by side in this process, until all of them end or
+//! somebody asks for the end.
+//!
+//! A pipeline that fails does not take the others along; the process answers for it at the end.
+
+use std::{future, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use sluice_agent_api::{AgentConfig, AgentStatus};
+use sluice_core::Error;
+use sluice_pipeline::{Finish, FinishWhen, Progress};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    FAILED,
+    arguments::RunArguments,
+    connectors,
+    display::Display,
+    file::{Loaded, Pipeline},
+    http,
+    screen::Screen,
+    status,
+    translate::{self, RunOptions},
+};
+
+/// How long pipelines may take to reach a transaction boundary and commit.
+const DRAIN_MAX: Duration = Duration::from_secs(9);
+const REDRAW_EVERY: Duration = Duration::from_millis(250);
+
+/// A pipeline as those see it who only look.
+pub(crate) struct Watched {
+    /// What it is to do.
+    pub(crate) config: AgentConfig,
+    /// What it has done.
+    pub(crate) progress: Arc<Progress>,
+}
+
+impl Watched {
+    /// How it is doing.
+    pub(crate) fn status(&self) -> AgentStatus {
+        status::agent_status(&self.config, &self.progress.report())
+    }
+}
+
+/// Runs the pipelines and answers with the exit code.
+pub(crate) async fn run(
+    arguments: &RunArguments,
+    loaded: Loaded,
+    screen: Screen,
+) -> anyhow::Result<ExitCode> {
+    let options = RunOptions {
+        finish: if arguments.until_synced {
+            FinishWhen::Synced
+        } else {
+            FinishWhen::Never
+        },
+        resnapshot: arguments.resnapshot.clone(),
+    };
+    let (paused, running): (Vec<Pipeline>, Vec<Pipeline>) = loaded
+        .pipelines
+        .into_iter()
+        .partition(|pipeline| pipeline.paused);
+    for pipeline in paused {
+        screen.print(&format!(
+            "{} is paused (spec.paused) and left alone\n",
+            pipeline.config.pipeline
+        ));
+    }
+    let watched: Arc<[Watched]> = running
+        .iter()
+        .map(|pipeline| Watched {
+            config: pipeline.config.clone(),
+            progress: Arc::new(Progress::new(pipeline.config.pipeline.clone())),
+        })
+        .collect();
+    if let Some(address) = arguments.listen {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("--listen {address}: can't listen there"))?;
+        tokio::spawn(http::serve(listener, Arc::clone(&watched)));
+    }
+    let (stop, _) = watch::channel(false);
+    let mut crew = Crew {
+        tasks: JoinSet::new(),
+        failed: false,
+    };
+    for (pipeline, watched) in running.into_iter().zip(&*watched) {
+        crew.start(pipeline, watched, &options, stop.subscribe())?;
+    }
+    let mut display = Display::new(screen, watched);
+    let ended = attend(&mut crew, &stop, &mut display).await?;
+    display.finish();
+    if !ended {
+        let text = "error: not every pipeline could stop in time; nothing is lost: what is missing is \
+                    read again at the next start\n";
+        display.print(text);
+    }
+    Ok(if crew.failed || !ended {
+        ExitCode::from(FAILED)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// Waits until every pipeline has ended, and draws meanwhile. Answers whether they all did when
+/// they were asked to.
+async fn attend(
+    crew: &mut Crew,
+    stop: &watch::Sender<bool>,
+    display: &mut Display,
+) -> anyhow::Result<bool> {
+    let mut signals = Signals::new().context("signals can't be received")?;
+    let mut redraw = tokio::time::interval(REDRAW_EVERY);
+    let mut deadline: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            ended = crew.tasks.join_next() => match ended {
+                None => return Ok(true),
+                Some(ended) => crew.ended(ended, display),
+            },
+            _ = redraw.tick() => display.update(),
+            () = signals.next() => {
+                if deadline.is_some() {
+                    return Ok(false);
+                }
+                display.print("stopping: finishing what is under way\n");
+                stop.send_replace(true);
+                deadline = Some(Instant::now() + DRAIN_MAX);
+            }
+            () = passed(deadline) => return Ok(false),
+        }
+    }
+}
+
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => future::pending().await,
+    }
+}
+
+/// The running pipelines.
+struct Crew {
+    tasks: JoinSet<(String, Result<Finish, Error>)>,
+    failed: bool,
+}
+
+impl Crew {
+    fn start(
+        &mut self,
+        pipeline: Pipeline,
+        watched: &Watched,
+        options: &RunOptions,
+        stop: watch::Receiver<bool>,
+    ) -> anyhow::Result<()> {
+        let Pipeline {
+            config, secrets, ..
+        } = pipeline;
+        let name = config.pipeline.clone();
+        let pipeline_config =
+            translate::pipeline_config(&config, options).with_context(|| name.clone())?;
+        let source = connectors::source(&config, &secrets);
+        let sink = connectors::sink(&config, &secrets);
+        let progress = Arc::clone(&watched.progress);
+        self.tasks.spawn(async move {
+            let ran = sluice_pipeline::run(source, sink, pipeline_config, progress, stop);
+            (name, Box::pin(ran).await)
+        });
+        Ok(())
+    }
+
+    fn ended(
+        &mut self,
+        ended: Result<(String, Result<Finish, Error>), tokio::task::JoinError>,
+        display: &mut Display,
+    ) {
+        match ended {
+            Ok((name, Ok(finish))) => display.ended(&name, finish),
+            Ok((name, Err(error))) => {
+                self.failed = true;
+                display.failed(&name, &error);
+            }
+            Err(error) => {
+                self.failed = true;
+                display.print(&format!("error: a pipeline broke off: {error}\n"));
+            }
+        }
+    }
+}
+
+/// Requests to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

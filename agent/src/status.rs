@@ -1,0 +1,151 @@
+//! What a pipeline tells the outside, as [`AgentStatus`].
+
+use std::time::SystemTime;
+
+use sluice_agent_api::{
+    AgentConfig, AgentStatus,
+    status::{Lag, LastError, Phase, SnapshotProgress, TableStatus},
+};
+use sluice_core::{TableState, value::civil_from_days};
+use sluice_pipeline::{
+    ProgressReport,
+    progress::{ErrorReport, Phase as PipelinePhase},
+};
+
+/// The status of a pipeline.
+pub(crate) fn agent_status(config: &AgentConfig, report: &ProgressReport) -> AgentStatus {
+    let tables = report.tables.iter();
+    AgentStatus {
+        pipeline: config.pipeline.clone(),
+        source: config.source.name.clone(),
+        sink: config.sink.name.clone(),
+        phase: phase(report.phase),
+        ready: report.ready,
+        position: report.position.clone(),
+        lag: Lag {
+            seconds: report.lag_seconds,
+            bytes: report.lag_bytes,
+        },
+        snapshot: SnapshotProgress {
+            tables_total: report.tables_total,
+            tables_done: report.tables_done,
+            rows_copied: report.rows_copied,
+            rows_estimated: report.rows_estimated,
+            percent: percent(report),
+        },
+        rows_per_second: report.rows_per_second,
+        rows_total: report.rows_total,
+        tables: tables
+            .map(|(table, state)| (table.to_string(), table_status(state)))
+            .collect(),
+        dead_letters: report.dead_letters,
+        nulled_values: report.nulled_values.clone(),
+        last_error: report.last_error.as_ref().map(last_error),
+        retention_seconds: report.retention_seconds,
+    }
+}
+
+fn phase(phase: PipelinePhase) -> Phase {
+    match phase {
+        PipelinePhase::Pending => Phase::Pending,
+        PipelinePhase::Snapshotting => Phase::Snapshotting,
+        PipelinePhase::Streaming => Phase::Streaming,
+        PipelinePhase::Stopped => Phase::Stopped,
+        PipelinePhase::Failed => Phase::Failed,
+    }
+}
+
+/// How much of the present rows is copied: 100 only when every table is done, since the number of
+/// rows is an estimate.
+fn percent(report: &ProgressReport) -> u8 {
+    if report.tables_total == report.tables_done {
+        return if report.position.is_some() { 100 } else { 0 };
+    }
+    let done = report.rows_copied.saturating_mul(100) / report.rows_estimated.max(1);
+    done.min(99) as u8
+}
+
+fn table_status(state: &TableState) -> TableStatus {
+    match state {
+        TableState::Snapshotting { rows_copied, .. } => TableStatus {
+            phase: "Snapshotting".to_owned(),
+            rows_copied: Some(*rows_copied),
+            error: None,
+        },
+        TableState::Streaming => TableStatus {
+            phase: "Streaming".to_owned(),
+            rows_copied: None,
+            error: None,
+        },
+        TableState::Stopped {
+            reason,
+            message,
+            hint,
+        } => TableStatus {
+            phase: if state.is_paused() {
+                "Paused"
+            } else {
+                "Failed"
+            }
+            .to_owned(),
+            rows_copied: None,
+            error: Some(LastError {
+                reason: reason.clone(),
+                message: message.clone(),
+                hint: hint.clone(),
+                at: String::new(),
+            }),
+        },
+    }
+}
+
+fn last_error(error: &ErrorReport) -> LastError {
+    LastError {
+        reason: error.reason.clone(),
+        message: error.message.clone(),
+        hint: error.hint.clone(),
+        at: rfc3339(error.at),
+    }
+}
+
+/// A time as `2026-01-31T23:59:59Z`.
+fn rfc3339(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    let seconds = since.unwrap_or_default().as_secs();
+    let (year, month, day) = civil_from_days((seconds / 86_400) as i32);
+    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339() {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_709_251_199);
+        assert_eq!(rfc3339(time), "2024-02-29T23:59:59Z");
+    }
+
+    #[test]
+    fn a_snapshot_is_at_100_percent_only_when_every_table_is_done() {
+        let mut report = ProgressReport {
+            tables_total: 2,
+            tables_done: 1,
+            rows_copied: 300,
+            rows_estimated: 200,
+            ..ProgressReport::default()
+        };
+        assert_eq!(percent(&report), 99);
+        report.tables_done = 2;
+        assert_eq!(
+            percent(&report),
+            0,
+            "nothing is known before the first position"
+        );
+        report.position = Some("x".into());
+        assert_eq!(percent(&report), 100);
+    }
+}
