@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Args)]
 pub(crate) struct LoggingArguments {
     /// How much is logged: error, warn, info, debug, trace, or directives such as
-    /// `info,sluice_mysql=debug`. Without it, `warn` above a live table and `info` otherwise.
+    /// `info,sluice_mysql=debug`. Without it, `error` above a live table and `info` otherwise.
     #[arg(long, global = true, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
     /// How a log line looks.

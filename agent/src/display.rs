@@ -19,6 +19,8 @@ use sluice_pipeline::Finish;
 use crate::{run::Watched, screen::Screen};
 
 const LINE_EVERY: Duration = Duration::from_secs(10);
+/// The table's height; terminals have 24 lines at least.
+const LINES_MAX: usize = 22;
 /// Table errors shown below the table; the rest is in `/v1/status`.
 const TABLE_ERRORS_MAX: usize = 5;
 
@@ -53,7 +55,7 @@ impl Display {
     pub(crate) fn update(&mut self) {
         let statuses: Vec<AgentStatus> = self.pipelines.iter().map(Watched::status).collect();
         if self.screen.is_live() {
-            self.screen.draw(table(&statuses));
+            self.screen.draw(clipped(table(&statuses)));
         } else {
             for (status, said) in statuses.iter().zip(&mut self.said) {
                 say(status, said);
@@ -105,6 +107,16 @@ impl Display {
         self.screen
             .print(&format!("error: {name}: {}", explained(&report)));
     }
+}
+
+/// As much of the table as every terminal has room for: what scrolls away can't be redrawn.
+fn clipped(mut lines: Vec<String>) -> Vec<String> {
+    if lines.len() > LINES_MAX {
+        let more = lines.len() - LINES_MAX + 1;
+        lines.truncate(LINES_MAX - 1);
+        lines.push(format!("… {more} more lines"));
+    }
+    lines
 }
 
 /// One line per pipeline below a header, and below them what people must know.
@@ -219,19 +231,22 @@ fn say(status: &AgentStatus, said: &mut Said) {
 }
 
 fn summary(status: &AgentStatus) -> String {
-    let mut text = format!("{}: {:?}", status.pipeline, status.phase);
+    let mut pieces = vec![format!("{}: {:?}", status.pipeline, status.phase)];
     if status.phase == Phase::Snapshotting {
-        let snapshot = &status.snapshot;
-        let (percent, done) = (snapshot.percent, snapshot.tables_done);
-        text += &format!(" {percent} %, {done} of {} tables", snapshot.tables_total);
+        let (percent, done) = (status.snapshot.percent, status.snapshot.tables_done);
+        let total = status.snapshot.tables_total;
+        pieces.push(format!("{percent} % copied, {done} of {total} tables done"));
     }
-    let rate = grouped(status.rows_per_second.round() as u64);
-    let (rows, lag) = (grouped(status.rows_total), lag(status));
-    text += &format!(", {rows} rows, {rate} rows/s, lag {lag}");
+    pieces.push(format!("{} rows", grouped(status.rows_total)));
+    pieces.push(format!(
+        "{} rows/s",
+        grouped(status.rows_per_second.round() as u64)
+    ));
+    pieces.push(format!("lag {}", lag(status)));
     if status.dead_letters > 0 {
-        text += &format!(", {} dead letters", grouped(status.dead_letters));
+        pieces.push(format!("{} dead letters", grouped(status.dead_letters)));
     }
-    text
+    pieces.join(", ")
 }
 
 fn lag(status: &AgentStatus) -> String {

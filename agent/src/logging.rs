@@ -8,8 +8,11 @@ use crate::{
 };
 
 /// Starts logging, or says what is wrong with the level.
+///
+/// A live table shows what a pipeline waits for, so that above it only errors are logged unless
+/// more is asked for.
 pub(crate) fn start(arguments: &LoggingArguments, screen: &Screen) -> Result<(), String> {
-    let default = if screen.is_live() { "warn" } else { "info" };
+    let default = if screen.is_live() { "error" } else { "info" };
     let level = arguments.log_level.as_deref().unwrap_or(default);
     let filter =
         EnvFilter::try_new(level).map_err(|error| format!("--log-level {level}: {error}"))?;

@@ -18,7 +18,7 @@ mod screen;
 mod status;
 mod translate;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -29,6 +29,8 @@ use screen::Screen;
 
 /// What a process that failed answers with.
 pub(crate) const FAILED: u8 = 1;
+/// How long threads may take to end once the command is done.
+const SHUTDOWN_MAX: Duration = Duration::from_millis(500);
 /// What a process answers with that was asked for something that makes no sense.
 pub(crate) const INVALID: u8 = 2;
 
@@ -58,7 +60,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                     "no ReplicaSink in the files: there is nothing to run",
                 ));
             }
-            runtime()?.block_on(run::run(run, loaded, screen))
+            complete(run::run(run, loaded, screen))
         }
         Command::Check(check) => {
             let screen = Screen::plain();
@@ -73,7 +75,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                     "no ReplicationSource in the files: there is nothing to check",
                 ));
             }
-            runtime()?.block_on(check::check(&loaded, check.output))
+            complete(check::check(&loaded, check.output))
         }
         Command::Version => {
             println!("sluice {}", env!("CARGO_PKG_VERSION"));
@@ -105,11 +107,16 @@ fn invalid(problem: &str) -> ExitCode {
     ExitCode::from(INVALID)
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+/// Runs a command to its end.
+fn complete(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     // Both connectors use the same cryptography; a second installation changes nothing.
     drop(rustls::crypto::ring::default_provider().install_default());
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("the runtime can't be started")
+        .context("the runtime can't be started")?;
+    let outcome = runtime.block_on(command);
+    // A look-up of a host name may still hang, and nobody waits for it any more.
+    runtime.shutdown_timeout(SHUTDOWN_MAX);
+    outcome
 }
