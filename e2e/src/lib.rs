@@ -2,7 +2,8 @@
 //! own, pipelines as a user would write them, the agent as a process, and a full comparison of both
 //! sides.
 //!
-//! follows the YAML that [`pipeline`] wrote and fills PostgreSQL ([`postgres`]), and [`compare`]
+//! Data passes as in production: [`workload`] writes to MySQL ([`mysql`]), the agent ([`process`])
+//! follows the YAML that [`pipeline`] wrote and fills PostgreSQL ([`postgres`]), and [`mod@compare`]
 //! reads both. [`proxy`] stands in for a bad network, [`servers`] for servers that die.
 //! Every wait has a deadline and says what it waited for; nothing here ever skips.
 
@@ -14,6 +15,7 @@ pub mod process;
 pub mod proxy;
 pub mod servers;
 pub mod wait;
+pub mod workload;
 
 pub use compare::assert_equal;
 pub use mysql::MysqlDatabase;
@@ -22,3 +24,4 @@ pub use postgres::PgDatabase;
 pub use process::Sluice;
 pub use proxy::TcpProxy;
 pub use servers::{Servers, ThrowAway};
+pub use workload::{Shop, WriterOptions, Writers};
