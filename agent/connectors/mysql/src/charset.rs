@@ -5,6 +5,7 @@
 //! decoded here and the East Asian ones by `encoding_rs` with the server's deviations laid over it
 //! ([`multibyte`]). Bytes that are not valid text are an error, never replaced.
 
+mod deviations;
 mod multibyte;
 
 use std::{collections::HashMap, fmt, sync::Arc};

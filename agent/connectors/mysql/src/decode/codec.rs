@@ -1,19 +1,17 @@
 //! How one column's values are read and packed.
 
 use sluice_core::{
-    ColumnType, RowBuilder, Value,
+    RowBuilder, Value,
     value::{Bits, Geometry},
 };
 
 use super::{
-    column_type::RawType,
     decimal::{DecimalLayout, DecimalText},
     json::put_document,
-    metadata::Metadata,
     reader::{Checked, Fault, Reader},
     temporal::{self, DateText},
 };
-use crate::charset::{Charsets, TextCodec, UnknownCharset};
+use crate::charset::TextCodec;
 
 /// How a column's values are read, decided once per table map.
 #[derive(Debug)]
@@ -72,27 +70,6 @@ pub(crate) enum Codec {
     },
 }
 
-/// A codec and what only the column's type is made of.
-#[derive(Debug)]
-pub(crate) struct ColumnCodec {
-    pub(crate) codec: Codec,
-    /// The longest character in bytes; `None` for what isn't text.
-    char_bytes_max: Option<u8>,
-}
-
-/// Why a column can't be decoded, as the end of a sentence about it.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ColumnProblem {
-    #[error("has a text type but no collation")]
-    NoCollation,
-    #[error("can't be decoded: {0}")]
-    Charset(#[from] UnknownCharset),
-    #[error("has a label that its character set does not allow")]
-    Label,
-    #[error("{}", .0.describe())]
-    Layout(Fault),
-}
-
 /// Room for text on its way into a row, kept from value to value.
 #[derive(Debug)]
 pub(crate) struct Scratch {
@@ -112,82 +89,6 @@ impl Default for Scratch {
 }
 
 impl Codec {
-    /// Decides how the column at `index` is read.
-    pub(crate) fn new(
-        ty: RawType,
-        index: usize,
-        metadata: &Metadata<'_>,
-        charsets: &Charsets,
-    ) -> Result<ColumnCodec, ColumnProblem> {
-        let unsigned = metadata.unsigned[index];
-        let collation = || match metadata.collations[index] {
-            Some(collation) => Ok(charsets.resolve(collation)?),
-            None => Err(ColumnProblem::NoCollation),
-        };
-        let labels = || {
-            let (charset, _) = collation()?;
-            let labels = metadata.labels[index].iter().map(|label| match charset {
-                // A binary enum's labels have no character set; the server reads them as UTF-8.
-                TextCodec::Binary => TextCodec::Utf8.to_text(label),
-                _ => charset.to_text(label),
-            });
-            let labels = labels.map(|label| label.map(String::into_boxed_str));
-            labels
-                .collect::<Result<_, _>>()
-                .or(Err(ColumnProblem::Label))
-        };
-        let codec = match ty {
-            RawType::Int(bits) => int_codec(bits, unsigned),
-            RawType::Float => Self::Float,
-            RawType::Double => Self::Double,
-            RawType::Decimal { precision, scale } => {
-                let layout = DecimalLayout::new(precision, scale);
-                Self::Decimal(layout.map_err(ColumnProblem::Layout)?)
-            }
-            RawType::Bit { length } => Self::Bit {
-                length: length as u8,
-            },
-            RawType::Fixed { length_bytes } => {
-                let fixed = |length_width| Self::FixedBytes {
-                    length_width,
-                    length: length_bytes,
-                };
-                return Ok(text_codec(collation()?, length_prefix(length_bytes), fixed));
-            }
-            RawType::Variable { length_bytes } => {
-                let bytes = |length_width| Self::Bytes { length_width };
-                return Ok(text_codec(collation()?, length_prefix(length_bytes), bytes));
-            }
-            RawType::Blob { length_width } => {
-                let bytes = |length_width| Self::Bytes { length_width };
-                return Ok(text_codec(collation()?, length_width, bytes));
-            }
-            RawType::Geometry { length_width } => Self::Geometry { length_width },
-            RawType::Json { length_width } => Self::Json { length_width },
-            RawType::Vector { length_width } => Self::Bytes { length_width },
-            RawType::Date => Self::Date,
-            RawType::DateTime(precision) => Self::DateTime(precision),
-            RawType::Timestamp(precision) => Self::Timestamp(precision),
-            RawType::Time(precision) => Self::Time(precision),
-            RawType::OldDateTime => Self::OldDateTime,
-            RawType::OldTimestamp => Self::OldTimestamp,
-            RawType::OldTime => Self::OldTime,
-            RawType::Year => Self::Year,
-            RawType::Enum(width) => Self::Enum {
-                width,
-                labels: labels()?,
-            },
-            RawType::Set(width) => Self::Set {
-                width,
-                labels: labels()?,
-            },
-        };
-        Ok(ColumnCodec {
-            codec,
-            char_bytes_max: None,
-        })
-    }
-
     /// Whether the column holds JSON.
     pub(crate) fn is_json(&self) -> bool {
         matches!(self, Self::Json { .. })
@@ -310,103 +211,6 @@ impl Codec {
     }
 }
 
-/// The type of a column.
-pub(crate) fn column_type(ty: RawType, codec: &ColumnCodec, unsigned: bool) -> ColumnType {
-    let chars = |bytes: u16| {
-        let char_bytes_max = codec.char_bytes_max.unwrap_or(1);
-        u32::from(bytes) / u32::from(char_bytes_max)
-    };
-    let owned = |labels: &[Box<str>]| labels.iter().map(|label| label.to_string()).collect();
-    let is_text = codec.char_bytes_max.is_some();
-    match (ty, &codec.codec) {
-        (RawType::Int(bits), _) => ColumnType::Int { bits, unsigned },
-        (RawType::Float, _) => ColumnType::Float,
-        (RawType::Double, _) => ColumnType::Double,
-        (RawType::Decimal { precision, scale }, _) => ColumnType::Decimal {
-            precision: u16::from(precision),
-            scale: u16::from(scale),
-        },
-        (RawType::Bit { length }, _) => ColumnType::Bit {
-            length: u32::from(length),
-        },
-        (RawType::Fixed { length_bytes }, _) if is_text => ColumnType::Char {
-            length: chars(length_bytes),
-        },
-        (RawType::Fixed { length_bytes }, _) => ColumnType::Binary {
-            length: u32::from(length_bytes),
-        },
-        (RawType::Variable { length_bytes }, _) if is_text => ColumnType::Varchar {
-            length: chars(length_bytes),
-        },
-        (RawType::Variable { length_bytes }, _) => ColumnType::Varbinary {
-            length: u32::from(length_bytes),
-        },
-        (RawType::Blob { .. }, _) if is_text => ColumnType::Text,
-        (RawType::Blob { .. }, _) => ColumnType::Blob,
-        (RawType::Geometry { .. }, _) => ColumnType::Geometry,
-        (RawType::Json { .. }, _) => ColumnType::Json,
-        (RawType::Vector { .. }, _) => ColumnType::Vector,
-        (RawType::Date, _) => ColumnType::Date,
-        (RawType::DateTime(precision), _) => ColumnType::DateTime { precision },
-        (RawType::Timestamp(precision), _) => ColumnType::Timestamp { precision },
-        (RawType::Time(precision), _) => ColumnType::Time { precision },
-        (RawType::OldDateTime, _) => ColumnType::DateTime { precision: 0 },
-        (RawType::OldTimestamp, _) => ColumnType::Timestamp { precision: 0 },
-        (RawType::OldTime, _) => ColumnType::Time { precision: 0 },
-        (RawType::Year, _) => ColumnType::Year,
-        (RawType::Enum(_), Codec::Enum { labels, .. }) => ColumnType::Enum {
-            labels: owned(labels),
-        },
-        (RawType::Set(_), Codec::Set { labels, .. }) => ColumnType::Set {
-            labels: owned(labels),
-        },
-        (RawType::Enum(_) | RawType::Set(_), _) => unreachable!("Codec::new keeps the kind"),
-    }
-}
-
-fn int_codec(bits: u8, unsigned: bool) -> Codec {
-    match (bits, unsigned) {
-        (8, false) => Codec::Int8,
-        (16, false) => Codec::Int16,
-        (24, false) => Codec::Int24,
-        (32, false) => Codec::Int32,
-        (_, false) => Codec::Int64,
-        (8, true) => Codec::UInt8,
-        (16, true) => Codec::UInt16,
-        (24, true) => Codec::UInt24,
-        (32, true) => Codec::UInt32,
-        (_, true) => Codec::UInt64,
-    }
-}
-
-fn length_prefix(length_bytes: u16) -> u8 {
-    if length_bytes > 255 { 2 } else { 1 }
-}
-
-fn text_codec(
-    (charset, char_bytes_max): (TextCodec, u8),
-    length_width: u8,
-    binary: impl FnOnce(u8) -> Codec,
-) -> ColumnCodec {
-    let codec = match charset {
-        TextCodec::Binary => {
-            return ColumnCodec {
-                codec: binary(length_width),
-                char_bytes_max: None,
-            };
-        }
-        TextCodec::Utf8 => Codec::Utf8 { length_width },
-        charset => Codec::Text {
-            length_width,
-            charset: Box::new(charset),
-        },
-    };
-    ColumnCodec {
-        codec,
-        char_bytes_max: Some(char_bytes_max),
-    }
-}
-
 fn decode_bits(length: u8, reader: &mut Reader<'_>, row: &mut RowBuilder) -> Checked<()> {
     let width = usize::from(length.div_ceil(8));
     let number = reader.uint_big_endian(width)?;
@@ -477,12 +281,13 @@ fn set_labels<'a>(
 ) -> Checked<&'a str> {
     let mut bits = reader.uint(usize::from(width))?;
     joined.clear();
-    let mut separator = "";
     for label in labels {
         if bits & 1 != 0 {
-            joined.push_str(separator);
+            // The server prints no comma after a label that is empty and first.
+            if !joined.is_empty() {
+                joined.push(',');
+            }
             joined.push_str(label);
-            separator = ",";
         }
         bits >>= 1;
     }

@@ -199,7 +199,7 @@ mod tests {
         let mut text = DecimalText::new();
         assert!(
             layout
-                .read(&mut Reader::new(&[0x80 | 99]), &mut text)
+                .read(&mut Reader::new(&[0x80 | 0x63]), &mut text)
                 .is_err()
         );
     }

@@ -295,10 +295,10 @@ fn put_escaped(byte: u8, out: &mut BytesMut) {
 mod tests {
     use super::*;
 
-    fn text(bytes: &[u8]) -> Checked<String> {
+    fn text(bytes: &[u8]) -> Checked<BytesMut> {
         let mut out = BytesMut::new();
         put_document(bytes, &mut out)?;
-        Ok(String::from_utf8(out.to_vec()).unwrap())
+        Ok(out)
     }
 
     /// `{"a": 1, "b": [true, "x"]}`.

@@ -76,7 +76,7 @@ fn apply<'a>(
     }
 }
 
-impl<'a> Node<'a> {
+impl Node<'_> {
     /// Takes a stored container apart into its members.
     fn open(&mut self) -> Checked<()> {
         let Self::Stored(stored) = self else {
@@ -189,7 +189,7 @@ mod tests {
         4, 1, 0, 4, 2, 0,
     ];
 
-    fn changed(differences: &[(u8, &str, &[u8])]) -> Checked<String> {
+    fn changed(differences: &[(u8, &str, &[u8])]) -> Checked<BytesMut> {
         let mut bytes = Vec::new();
         for (operation, path, value) in differences {
             bytes.extend([*operation, path.len() as u8]);
@@ -201,7 +201,7 @@ mod tests {
         }
         let mut out = BytesMut::new();
         put_changed_document(BASE, &bytes, &mut out)?;
-        Ok(String::from_utf8(out.to_vec()).unwrap())
+        Ok(out)
     }
 
     #[test]

@@ -40,14 +40,14 @@ pub(crate) fn put_double(number: f64, out: &mut BytesMut) -> Checked<()> {
             "is a JSON document with an infinite number",
         ));
     }
-    let mut shortest = Shortest::default();
-    write!(shortest, "{number:e}").expect("a double's shortest form has at most 24 bytes");
-    let (digits, point) = shortest.digits_and_point();
+    let mut shortest = Shortest::of(number);
+    let (count, point) = shortest.take_apart();
+    shortest.settle_tie(number, count);
+    let digits = &shortest.bytes[..count];
     if number.is_sign_negative() {
         out.put_u8(b'-');
     }
-    let count = digits.len() as i32;
-    if point < 1 - WHOLE_DIGITS_MAX || (point > WHOLE_DIGITS_MAX && count <= point) {
+    if point < 1 - WHOLE_DIGITS_MAX || (point > WHOLE_DIGITS_MAX && count as i32 <= point) {
         out.put_u8(digits[0]);
         if count > 1 {
             out.put_u8(b'.');
@@ -69,29 +69,40 @@ pub(crate) fn put_double(number: f64, out: &mut BytesMut) -> Checked<()> {
     Ok(())
 }
 
-/// Room for a number of the form `-d.ddde-ddd`.
-#[derive(Default)]
+/// Room for a number of the form `-d.ddde-ddd`, later for its digits alone.
 struct Shortest {
-    bytes: [u8; 32],
+    bytes: [u8; 48],
     length: usize,
 }
 
 impl std::fmt::Write for Shortest {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
         let end = self.length + text.len();
-        let room = self
-            .bytes
-            .get_mut(self.length..end)
-            .ok_or(std::fmt::Error)?;
-        room.copy_from_slice(text.as_bytes());
+        let room = self.bytes.get_mut(self.length..end);
+        room.ok_or(std::fmt::Error)?
+            .copy_from_slice(text.as_bytes());
         self.length = end;
         Ok(())
     }
 }
 
 impl Shortest {
-    /// The digits without sign and point, and how many of them stand before the point.
-    fn digits_and_point(&mut self) -> (&[u8], i32) {
+    fn of(number: f64) -> Self {
+        Self::written(format_args!("{number:e}"))
+    }
+
+    fn written(form: std::fmt::Arguments<'_>) -> Self {
+        let mut written = Self {
+            bytes: [0; 48],
+            length: 0,
+        };
+        write!(written, "{form}").expect("both forms of a double that are used fit");
+        written
+    }
+
+    /// Moves the digits to the front, without sign and point; answers with how many there are and
+    /// how many of them stand before the point.
+    fn take_apart(&mut self) -> (usize, i32) {
         let mut digits = 0;
         let (mut exponent, mut exponent_sign, mut in_exponent) = (0, 1, false);
         for at in 0..self.length {
@@ -108,7 +119,22 @@ impl Shortest {
                 _ => {}
             }
         }
-        (&self.bytes[..digits], exponent * exponent_sign + 1)
+        (digits, exponent * exponent_sign + 1)
+    }
+
+    /// Rounds to the even digit, as the server does, where two shortest forms are equally near.
+    fn settle_tie(&mut self, number: f64, count: usize) {
+        // A tie is a number of at most 18 digits, of which the last is a five.
+        if count < 15 || self.bytes[count - 1] % 2 == 0 {
+            return;
+        }
+        let mut exact = Self::written(format_args!("{number:.35e}"));
+        let (exact_count, _) = exact.take_apart();
+        let (kept, dropped) = exact.bytes[..exact_count].split_at(count);
+        let is_tie = dropped[0] == b'5' && dropped[1..].iter().all(|&digit| digit == b'0');
+        if is_tie && kept[count - 1] % 2 == 0 {
+            self.bytes[..count].copy_from_slice(kept);
+        }
     }
 }
 
@@ -140,6 +166,8 @@ mod tests {
             (1e100, "1e100"),
             (f64::MAX, "1.7976931348623157e308"),
             (5e-324, "5e-324"),
+            (817_495_124_244_592.25, "817495124244592.2"),
+            (817_495_124_244_592.75, "817495124244592.8"),
         ] {
             assert_eq!(double(number), text);
         }

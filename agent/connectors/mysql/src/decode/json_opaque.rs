@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn decimals_and_times_are_printed_as_in_columns() {
         assert_eq!(opaque(TYPE_NEW_DECIMAL, &[2, 2, 0x80 | 7]), "0.07");
-        let packed = -((10_i64 << 12 | 5) << 24 | 500_000);
+        let packed = -((((10_i64 << 12) + 5) << 24) + 500_000);
         assert_eq!(
             opaque(TYPE_TIME, &packed.to_le_bytes()),
             "\"-10:00:05.500000\""

@@ -3,13 +3,14 @@
 //! [`table_map`] reads what a table looks like and plans how to read it; [`rows`] reads the images
 //! of rows events by that plan and packs them without anything in between. The bytes given are an
 //! event's body: without the common header, without the checksum. Reading order: `reader` →
-//! `column_type` → `metadata` → [`table_map`] → `codec` (one column) → [`rows`]; `decimal`,
+//! `column_type` → `metadata` → `column` → [`table_map`] → `codec` (one value) → [`rows`]; `decimal`,
 //! `temporal` and `json*` are the formats of values.
 //!
 //! Nothing here trusts a length: damaged or truncated bytes end in an error of
 //! [`Reason::DecodeFailed`](sluice_core::Reason::DecodeFailed) that names table and column.
 
 mod codec;
+mod column;
 mod column_type;
 mod decimal;
 mod json;

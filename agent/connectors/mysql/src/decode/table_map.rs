@@ -5,10 +5,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use sluice_core::{Column, ColumnType, Error, Reason, Result, TableId, TableSchema};
+use sluice_core::{Column, Error, Reason, Result, TableId, TableSchema};
 
 use super::{
-    codec::{Codec, column_type},
+    codec::Codec,
+    column::ColumnCodec,
     column_type::RawType,
     metadata::Metadata,
     reader::{Checked, Fault, Reader},
@@ -72,13 +73,13 @@ pub fn parse_table_map(body: &[u8], charsets: &Charsets) -> Result<TableMap> {
     let mut described = Vec::with_capacity(names.len());
     for (index, (&ty, &name)) in columns.types.iter().zip(names).enumerate() {
         let name = std::str::from_utf8(name).map_err(|_| damaged(Fault::InvalidText))?;
-        let codec = Codec::new(ty, index, &metadata, charsets).map_err(|problem| {
+        let codec = ColumnCodec::new(ty, index, &metadata, charsets).map_err(|problem| {
             let message = format!("column {name} of table {table} {problem}");
             Error::new(Reason::DecodeFailed, message).with_table(table.clone())
         })?;
         described.push(Column {
             name: name.to_owned(),
-            ty: column_type(ty, &codec, metadata.unsigned[index]),
+            ty: codec.ty(ty, metadata.unsigned[index]),
             nullable: columns.is_nullable(index),
             generated: false,
             boolean: false,
@@ -210,7 +211,6 @@ impl TableMaps {
     }
 }
 
-/// The type of a column whose values the log can't describe further.
 impl TableMap {
     /// How many columns the table has.
     pub(crate) fn width(&self) -> usize {
@@ -228,6 +228,8 @@ impl TableMap {
 
 #[cfg(test)]
 mod tests {
+    use sluice_core::ColumnType;
+
     use super::*;
     use crate::decode::sample;
 

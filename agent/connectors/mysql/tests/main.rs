@@ -1,0 +1,3 @@
+//! Tests against a real server, whose URL is in `SLUICE_MYSQL_URL`.
+
+mod decode;
