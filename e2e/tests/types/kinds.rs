@@ -51,7 +51,7 @@ impl Family {
     pub(crate) fn create(&self) -> String {
         let mut sql = format!("CREATE TABLE {} (id INT PRIMARY KEY", self.name);
         for kind in self.kinds {
-            write!(sql, ", `{}` {} NULL", kind.name, kind.mysql).unwrap();
+            write!(sql, ", `{}` {} NULL", kind.name, kind.mysql).expect("a String takes it");
         }
         sql + ")"
     }
@@ -61,9 +61,9 @@ impl Family {
         let mut sql = format!("INSERT INTO {} VALUES ", self.name);
         for row in 0..self.row_count() {
             let comma = if row > 0 { ", " } else { "" };
-            write!(sql, "{comma}({}", base + row).unwrap();
+            write!(sql, "{comma}({}", base + row).expect("a String takes it");
             for kind in self.kinds {
-                write!(sql, ", {}", expression(kind, (row + shift) % self.row_count())).unwrap();
+                write!(sql, ", {}", expression(kind, (row + shift) % self.row_count())).expect("a String takes it");
             }
             sql.push(')');
         }
