@@ -1,7 +1,7 @@
 //! The schema in its final form.
 //!
 //! What the derive macros make is almost what an API server wants. Two things are put right here:
-//! `nullable` goes, so that an explicit `null` is the same as an absent field, for defaults and
+//! `nullable` goes from fields, so that an explicit `null` is the same as an absent field, for defaults and
 //! for `has()` in CEL rules; and number formats that Kubernetes does not know go, since it warns
 //! about each of them. The limits that those formats stand for are in the schema as well.
 
@@ -54,5 +54,8 @@ fn put_right(schema: &mut JSONSchemaProps) {
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
         put_right(values);
+        // A null among a map's values would be pruned without a word, and with it a mask that was
+        // meant. Let in, it meets the list of words, which refuses it.
+        values.nullable = values.enum_.is_some().then_some(true);
     }
 }
