@@ -216,6 +216,7 @@ impl SnapshotReader for Reader {
                 .log()
                 .len() as u64,
         );
+        self.pause("the answer").await?;
         Ok(ChunkRows {
             table,
             rows,
