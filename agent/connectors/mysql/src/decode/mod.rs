@@ -24,7 +24,7 @@ pub mod rows;
 #[cfg(test)]
 mod sample;
 pub mod table_map;
-mod temporal;
+pub(crate) mod temporal;
 
 pub use rows::{RowsDecoder, RowsKind, rows_event_table_id};
 pub use table_map::{TableMap, TableMaps, parse_table_map, table_map_name};

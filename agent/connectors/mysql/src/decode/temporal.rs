@@ -169,7 +169,7 @@ fn fraction(reader: &mut Reader<'_>, precision: u8) -> Checked<i64> {
 }
 
 impl DateTimeParts {
-    const ZERO: Self = Self {
+    pub(crate) const ZERO: Self = Self {
         year: 0,
         month: 0,
         day: 0,
@@ -198,7 +198,7 @@ impl DateTimeParts {
     }
 
     #[inline]
-    fn value(self, precision: u8, text: &mut DateText) -> Value<'_> {
+    pub(crate) fn value(self, precision: u8, text: &mut DateText) -> Value<'_> {
         match days_from_civil(self.year as i32, self.month, self.day) {
             Some(days) if self.hour < 24 && self.minute < 60 && self.second < 60 => {
                 let seconds = (self.hour * 60 + self.minute) * 60 + self.second;
@@ -228,7 +228,7 @@ impl TimeParts {
         }
     }
 
-    fn micros(self) -> i64 {
+    pub(crate) fn micros(self) -> i64 {
         let seconds =
             (i64::from(self.hour) * 60 + i64::from(self.minute)) * 60 + i64::from(self.second);
         let micros = seconds * MICROS_PER_SECOND + i64::from(self.micros);

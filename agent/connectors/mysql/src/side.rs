@@ -1,0 +1,129 @@
+//! A connection beside the stream, for the few questions that the log does not answer.
+//!
+//! It is made when needed, kept, and made again when it broke; one question at a time.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use sluice_core::{Error, Reason, Result, TableId, TableSchema, Watermark};
+use tokio::{sync::Mutex, time::timeout};
+
+use crate::{
+    binlog::event::file_number,
+    connect::{Connection, Connector},
+    schema::load_table,
+    server::{LogStatus, log_files},
+};
+
+/// How long a question may take; the answers are small.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The kept connection.
+pub(crate) struct Side {
+    connector: Connector,
+    connection: Mutex<Option<Connection>>,
+}
+
+/// A table's definition, and a place in the log that is not before it.
+#[derive(Debug)]
+pub(crate) struct LoadedTable {
+    /// The definition; absent when there is no such table.
+    pub(crate) schema: Option<Arc<TableSchema>>,
+    /// Every change that made the definition what it is is before this place.
+    pub(crate) at: Watermark,
+}
+
+/// The end of the log and its files.
+pub(crate) struct LogFiles {
+    /// The end.
+    pub(crate) end: Watermark,
+    /// Each file's number and size.
+    pub(crate) files: Vec<(u64, u64)>,
+}
+
+impl Side {
+    /// Nothing is connected yet.
+    pub(crate) fn new(connector: Connector) -> Self {
+        Self {
+            connector,
+            connection: Mutex::new(None),
+        }
+    }
+
+    /// Reads a table's definition.
+    pub(crate) async fn load_table(&self, table: &TableId) -> Result<LoadedTable> {
+        let table = table.clone();
+        self.ask(move |connection| {
+            let table = table.clone();
+            Box::pin(async move {
+                let schema = load_table(connection, &table).await?;
+                Ok(LoadedTable {
+                    schema,
+                    at: log_end(connection).await?,
+                })
+            })
+        })
+        .await
+    }
+
+    /// Asks for the end of the log.
+    pub(crate) async fn log_files(&self) -> Result<LogFiles> {
+        self.ask(|connection| {
+            Box::pin(async move {
+                let end = log_end(connection).await?;
+                let files = log_files(connection).await?;
+                let files = files
+                    .iter()
+                    .map(|(file, size)| (file_number(file), *size))
+                    .collect();
+                Ok(LogFiles { end, files })
+            })
+        })
+        .await
+    }
+
+    /// Asks over the kept connection, and if that broke while it was idle, over a new one.
+    pub(crate) async fn ask<T>(
+        &self,
+        question: impl for<'c> Fn(&'c mut Connection) -> BoxFuture<'c, Result<T>> + Send,
+    ) -> Result<T> {
+        let mut slot = self.connection.lock().await;
+        if let Some(mut kept) = slot.take() {
+            match self.within(question(&mut kept)).await {
+                Err(error) if error.reason() == Reason::Unreachable => {}
+                answer => {
+                    *slot = Some(kept);
+                    return answer;
+                }
+            }
+        }
+        let mut connection = self.connector.connect().await?;
+        let answer = self.within(question(&mut connection)).await;
+        if !matches!(&answer, Err(error) if error.reason() == Reason::Unreachable) {
+            *slot = Some(connection);
+        }
+        answer
+    }
+
+    async fn within<T>(&self, answer: BoxFuture<'_, Result<T>>) -> Result<T> {
+        timeout(PATIENCE, answer).await.unwrap_or_else(|_| {
+            let place = self.connector.place();
+            let message = format!(
+                "MySQL at {place} did not answer within {} s",
+                PATIENCE.as_secs()
+            );
+            Err(Error::new(Reason::Unreachable, message).with_hint("see the server's processlist"))
+        })
+    }
+}
+
+async fn log_end(connection: &mut Connection) -> Result<Watermark> {
+    let status = LogStatus::load(connection).await?;
+    status
+        .map(|status| status.watermark(connection.server_uuid()))
+        .ok_or_else(|| {
+            let message = format!("MySQL at {} keeps no log", connection.address());
+            Error::new(Reason::PrerequisiteMissing, message)
+                .with_hint("start the server with log_bin=binlog (in my.cnf, section [mysqld])")
+        })
+}
