@@ -125,14 +125,14 @@ impl Shortest {
     /// Rounds to the even digit, as the server does, where two shortest forms are equally near.
     fn settle_tie(&mut self, number: f64, count: usize) {
         // A tie is a number of at most 18 digits, of which the last is a five.
-        if count < 15 || self.bytes[count - 1] % 2 == 0 {
+        if count < 15 || self.bytes[count - 1].is_multiple_of(2) {
             return;
         }
         let mut exact = Self::written(format_args!("{number:.35e}"));
         let (exact_count, _) = exact.take_apart();
         let (kept, dropped) = exact.bytes[..exact_count].split_at(count);
         let is_tie = dropped[0] == b'5' && dropped[1..].iter().all(|&digit| digit == b'0');
-        if is_tie && kept[count - 1] % 2 == 0 {
+        if is_tie && kept[count - 1].is_multiple_of(2) {
             self.bytes[..count].copy_from_slice(kept);
         }
     }
@@ -166,8 +166,8 @@ mod tests {
             (1e100, "1e100"),
             (f64::MAX, "1.7976931348623157e308"),
             (5e-324, "5e-324"),
-            (817_495_124_244_592.25, "817495124244592.2"),
-            (817_495_124_244_592.75, "817495124244592.8"),
+            (3_269_980_496_978_369.0 / 4.0, "817495124244592.2"),
+            (3_269_980_496_978_371.0 / 4.0, "817495124244592.8"),
         ] {
             assert_eq!(double(number), text);
         }

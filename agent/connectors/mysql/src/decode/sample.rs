@@ -34,6 +34,19 @@ pub(crate) fn table_map() -> Vec<u8> {
     body
 }
 
+/// The same with a note and a document that may be of any length.
+pub(crate) fn table_map_of_long_values() -> Vec<u8> {
+    let mut body = table_map();
+    // The note's metadata is a length of two bytes.
+    let place = [2, 4, 247, 1];
+    let at = body
+        .windows(4)
+        .position(|bytes| bytes == place)
+        .expect("the metadata of the note");
+    body[at] = 4;
+    body
+}
+
 /// The same as a server logs it with `binlog_row_metadata=MINIMAL`.
 pub(crate) fn table_map_without_names() -> Vec<u8> {
     let mut body = Vec::new();

@@ -15,6 +15,7 @@ use sluice_mysql::{
 
 /// A row change and the table map that it was decoded by.
 pub(crate) struct Change {
+    pub(crate) kind: RowsKind,
     pub(crate) map: Arc<TableMap>,
     pub(crate) operation: RowOperation,
 }
@@ -109,6 +110,7 @@ impl Server {
             };
             let mut keep = |operation| {
                 changes.push(Change {
+                    kind,
                     map: Arc::clone(map),
                     operation,
                 });

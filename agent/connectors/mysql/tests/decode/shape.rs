@@ -182,6 +182,41 @@ async fn generated_invisible_and_hidden_columns_are_where_the_server_has_them() 
 }
 
 #[tokio::test]
+async fn rows_of_partitions_and_labels_without_a_charset_are_read() {
+    let mut server = Server::start().await;
+    server
+        .run(
+            "CREATE TABLE parts (id int primary key, e enum('a', 'é') character set binary, \
+             s set('x') character set binary) PARTITION BY HASH (id) PARTITIONS 4",
+        )
+        .await;
+    // The event says between header and rows which partitions are meant.
+    let schema = schema_of(&mut server, "INSERT INTO parts VALUES (1, 'é', 'x')").await;
+    server.mark().await;
+    server.run("UPDATE parts SET id = 6").await;
+    server.run("DELETE FROM parts").await;
+    let changes = server.changes().await;
+    let text = |id: &str| {
+        [
+            Some(id.to_owned()),
+            Some("é".to_owned()),
+            Some("x".to_owned()),
+        ]
+    };
+    let [
+        RowOperation::Update { before, after },
+        RowOperation::Delete { before: deleted },
+    ] = [&changes[0].operation, &changes[1].operation]
+    else {
+        panic!("an update and a delete")
+    };
+    assert_eq!(decoded(before, &schema), text("1"));
+    assert_eq!(decoded(after, &schema), text("6"));
+    assert_eq!(decoded(deleted, &schema), text("6"));
+    server.end().await;
+}
+
+#[tokio::test]
 async fn wide_tables_and_long_label_lists_are_read() {
     let mut server = Server::start().await;
     let labels: Vec<_> = (0..400).map(|label| format!("'label {label}'")).collect();

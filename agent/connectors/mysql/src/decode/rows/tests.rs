@@ -113,6 +113,63 @@ fn a_large_value_gets_a_buffer_of_its_own_size() {
 }
 
 #[test]
+fn a_large_value_is_copied_once() {
+    const SIZE: usize = 8 << 20;
+    for (present, head, text) in [(0b1_0000, &b""[..], true), (0b10_0000, b"\x0c", false)] {
+        let table_map = sample::table_map_of_long_values();
+        let map = parse_table_map(&table_map, &Charsets::default()).unwrap();
+        let mut body = sample::rows_event(&[present]);
+        body.put_u8(0);
+        let mut value = head.to_vec();
+        if !text {
+            // A length of seven bits per byte.
+            value.put_slice(&[0x80, 0x80, 0x80, 4]);
+        }
+        value.put_bytes(b'x', SIZE);
+        body.put_u32_le(value.len() as u32);
+        body.put_slice(&value);
+        let mut rows = Vec::with_capacity(1);
+        let mut decoder = RowsDecoder::new();
+        let counted = allocation_counter::measure(|| {
+            let mut keep = |row| rows.push(row);
+            decoder
+                .decode(RowsKind::Write, 2, &body, &map, &mut keep)
+                .unwrap();
+        });
+        assert_eq!(rows.len(), 1);
+        assert!(
+            counted.bytes_total < (SIZE + (128 << 10)) as u64,
+            "{counted:?}"
+        );
+    }
+}
+
+#[test]
+fn version_1_events_and_extra_data_are_read() {
+    let version_2 = sample::rows_event(&[0b1]);
+    let mut extra = version_2.clone();
+    extra.splice(8..10, [5, 0, 1, 2, 3]);
+    let mut version_1 = version_2.clone();
+    version_1.drain(8..10);
+    for (version, mut body) in [(2, version_2), (2, extra), (1, version_1)] {
+        body.put_u8(0);
+        body.put_u64_le(7);
+        let mut keys = Vec::new();
+        let mut keep = |row| {
+            if let RowOperation::Delete { before } = row {
+                keys.push(before);
+            }
+        };
+        let mut decoder = RowsDecoder::new();
+        decoder
+            .decode(RowsKind::Delete, version, &body, &map(), &mut keep)
+            .unwrap();
+        assert_eq!(keys.len(), 1);
+        assert_eq!(keys[0].get(0), Value::UInt(7));
+    }
+}
+
+#[test]
 fn an_event_without_a_table_has_no_rows() {
     let body = [0xff, 0xff, 0xff, 0, 0, 0, 1, 0, 2, 0, 0];
     assert!(decode(RowsKind::Write, &body).unwrap().is_empty());
