@@ -41,11 +41,8 @@ async fn examine(loaded: &Loaded) -> CheckReport {
             continue;
         }
         seen.push(shared(source));
-        let subject = format!("ReplicationSource/{}", source.name);
-        report.checks.extend(named(
-            &subject,
-            connectors::check_source(source, secrets.as_ref()).await,
-        ));
+        let checks = connectors::check_source(source, secrets).await;
+        report.checks.extend(checks);
     }
     for pipeline in &loaded.pipelines {
         let secrets: Arc<dyn SecretStore> = Arc::clone(&pipeline.secrets) as Arc<dyn SecretStore>;

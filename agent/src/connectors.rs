@@ -1,64 +1,64 @@
-//! temporary until the connectors land
+//! From configuration to connectors: the one place that knows every system.
+
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use sluice_agent_api::{
-    AgentConfig, SecretStore, config::SourceConfig, secret::InlineSecrets, status::Check,
+    AgentConfig, SecretStore,
+    config::{SinkSystem, SourceConfig, SourceSystem},
+    secret::InlineSecrets,
+    status::Check,
 };
-use sluice_core::*;
+use sluice_core::{Sink, Source, TableSelection};
+use sluice_mysql::MysqlSource;
+use sluice_postgres::PostgresSink;
 
-struct Nope;
-fn no<T>() -> Result<T> {
-    Err(Error::new(Reason::Unreachable, "127.0.0.1:1 can't be reached").with_hint("start it"))
-}
-#[async_trait]
-impl Source for Nope {
-    async fn open(&mut self, _: Option<&LogPosition>) -> Result<LogPosition> {
-        no()
-    }
-    async fn tables(&mut self) -> Result<Vec<Arc<TableSchema>>> {
-        no()
-    }
-    async fn next(&mut self) -> Result<SourceBatch> {
-        no()
-    }
-    async fn confirm(&mut self, _: &LogPosition) -> Result<()> {
-        no()
-    }
-    async fn snapshot_reader(&mut self) -> Result<Box<dyn SnapshotReader>> {
-        no()
-    }
-    async fn log_end(&mut self) -> Result<sluice_core::source::LogEnd> {
-        no()
+/// The source of a pipeline, not connected yet.
+pub(crate) fn source(config: &AgentConfig, secrets: &Arc<InlineSecrets>) -> Box<dyn Source> {
+    let source = &config.source;
+    match &source.system {
+        SourceSystem::Mysql(mysql) => Box::new(MysqlSource::new(
+            mysql.clone(),
+            selection(source),
+            source.heartbeat_seconds,
+            store(secrets),
+        )),
     }
 }
-#[async_trait]
-impl Sink for Nope {
-    async fn open(&mut self) -> Result<Option<Position>> {
-        no()
-    }
-    async fn prepare(&mut self, _: &Arc<TableSchema>) -> Result<()> {
-        no()
-    }
-    async fn write(&mut self, _: &Batch) -> Result<WriteOutcome> {
-        no()
-    }
-    async fn commit(&mut self, _: &Position) -> Result<()> {
-        no()
-    }
-    async fn durable(&mut self) -> Result<Option<Position>> {
-        no()
+
+/// The sink of a pipeline, not connected yet.
+pub(crate) fn sink(config: &AgentConfig, secrets: &Arc<InlineSecrets>) -> Box<dyn Sink> {
+    let (pipeline, sink) = (config.pipeline.clone(), &config.sink);
+    match &sink.system {
+        SinkSystem::Postgres(postgres) => {
+            let postgres = postgres.clone();
+            Box::new(PostgresSink::new(pipeline, sink, postgres, store(secrets)))
+        }
     }
 }
-pub(crate) fn source(_: &AgentConfig, _: &Arc<InlineSecrets>) -> Box<dyn Source> {
-    Box::new(Nope)
+
+/// Checks a source's prerequisites.
+pub(crate) async fn check_source(
+    source: &SourceConfig,
+    secrets: &Arc<InlineSecrets>,
+) -> Vec<Check> {
+    let subject = format!("ReplicationSource/{}", source.name);
+    match &source.system {
+        SourceSystem::Mysql(mysql) => {
+            let selection = selection(source);
+            sluice_mysql::preflight::check(&subject, mysql, &selection, store(secrets)).await
+        }
+    }
 }
-pub(crate) fn sink(_: &AgentConfig, _: &Arc<InlineSecrets>) -> Box<dyn Sink> {
-    Box::new(Nope)
+
+fn selection(source: &SourceConfig) -> TableSelection {
+    TableSelection::new(source.include.clone(), source.exclude.clone())
 }
-pub(crate) async fn check_source(_: &SourceConfig, _: &dyn SecretStore) -> Vec<Check> {
-    Vec::new()
+
+fn store(secrets: &Arc<InlineSecrets>) -> Arc<dyn SecretStore> {
+    Arc::clone(secrets) as Arc<dyn SecretStore>
 }
+
+/// temporary
 pub(crate) async fn check_sink(_: &AgentConfig, _: Arc<dyn SecretStore>) -> Vec<Check> {
     Vec::new()
 }
