@@ -111,10 +111,7 @@ impl Sluice {
         let body = self.get("/v1/status").await?;
         let parsed: serde_json::Value = serde_json::from_str(&body)
             .with_context(|| format!("/v1/status is not JSON: {body}"))?;
-        let first = match &parsed {
-            serde_json::Value::Array(pipelines) => pipelines.first(),
-            other => Some(other),
-        };
+        let first = parsed["pipelines"].get(0);
         let first = first.context("/v1/status lists no pipeline")?;
         Ok(serde_json::from_value(first.clone())?)
     }

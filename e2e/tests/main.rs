@@ -2,6 +2,13 @@
 //! `cargo build --release -p sluice` first.
 
 mod bad_input;
+mod consistency;
+mod crashes;
 mod ddl;
+mod fencing;
+mod harness;
+mod layout;
+mod position;
+mod restart;
 mod size;
 mod types;
