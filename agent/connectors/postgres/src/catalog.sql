@@ -1,0 +1,46 @@
+-- Everything that Sluice keeps in a target, in a schema of its own. Run once per version, by the
+-- first agent that opens the target, under an advisory lock.
+
+CREATE TABLE IF NOT EXISTS sluice.positions (
+    sink        text PRIMARY KEY,
+    epoch       bigint NOT NULL,
+    backend_pid integer NOT NULL,
+    position    text,
+    tables      jsonb NOT NULL DEFAULT '{}',
+    updated_at  timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 20, autovacuum_vacuum_threshold = 2000);
+COMMENT ON TABLE sluice.positions IS
+    'How far each pipeline is; updated first in every transaction that Sluice applies.';
+COMMENT ON COLUMN sluice.positions.epoch IS
+    'Counts the agents that took over; only the newest can commit.';
+COMMENT ON COLUMN sluice.positions.position IS
+    'What is applied: a GTID set, file:offset, lsn:X/Y or kafka:topic/partition=offset.';
+COMMENT ON COLUMN sluice.positions.tables IS 'How far the copy of each table is.';
+
+CREATE TABLE IF NOT EXISTS sluice.tables (
+    sink         text NOT NULL,
+    source_table text NOT NULL,
+    target_table text NOT NULL,
+    link         jsonb NOT NULL,
+    updated_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (sink, source_table)
+);
+COMMENT ON TABLE sluice.tables IS
+    'The source''s definition of each table as it was last applied, and where each column goes.';
+
+CREATE TABLE IF NOT EXISTS sluice.dead_letters (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    sink         text NOT NULL,
+    source_table text NOT NULL,
+    operation    text NOT NULL,
+    position     text NOT NULL,
+    reason       text NOT NULL,
+    sqlstate     text NOT NULL,
+    key          jsonb,
+    before       jsonb,
+    after        jsonb,
+    at           timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE sluice.dead_letters IS
+    'Changes that the target refused for their content, with the reason.';
+CREATE INDEX IF NOT EXISTS dead_letters_sink_table ON sluice.dead_letters (sink, source_table);

@@ -1,0 +1,360 @@
+//! The sink as the pipeline sees it.
+//!
+//! A transaction of the target begins with the first [`write`](Sink::write) after a commit: its first
+//! statement is the update that fences and marks, its last one moves the position. What lies between
+//! goes through [`crate::writer`]. A call that fails, or is dropped half-way, leaves a session that
+//! is not used again: [`open`](Sink::open) makes a new one and ends the old one's transaction.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use sluice_agent_api::{
+    SecretStore,
+    config::{PostgresConfig, SinkConfig},
+};
+use sluice_core::{
+    Batch, Error, Position, Reason, Result, Sink, SnapshotState, TableId, TableSchema, TableState,
+    WriteOutcome,
+};
+use tokio_postgres::SimpleQueryMessage;
+use tracing::{debug, info};
+
+use crate::{
+    catalog::{self, fence_statement, fenced, position_statement},
+    connect::{Session, connect},
+    evolve::{Evolution, stops_table},
+    settings::Settings,
+    tables::Tables,
+    writer::{Memory, Writer},
+};
+
+/// How often at most the target is asked what it has flushed.
+const DURABLE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Writes changes to a PostgreSQL database.
+pub struct PostgresSink {
+    settings: Settings,
+    secrets: Arc<dyn SecretStore>,
+    live: Option<Live>,
+    /// The server's process of a session that was given up.
+    given_up: Option<i32>,
+    /// Tables that stop before anything of the transaction that is applied again.
+    condemned: HashMap<TableId, Error>,
+}
+
+/// An open sink.
+struct Live {
+    session: Session,
+    epoch: i64,
+    tables: Tables,
+    /// The states of tables that `sluice.positions` holds.
+    states: Arc<SnapshotState>,
+    committed: Option<Position>,
+    stopped: HashSet<TableId>,
+    /// Tables with rows of a source transaction that an earlier write began and none has ended.
+    unfinished: HashSet<TableId>,
+    in_transaction: bool,
+    /// Whether a call is under way; stays set when one fails or is dropped.
+    busy: bool,
+    durability: Durability,
+}
+
+/// What is known to be flushed.
+#[derive(Default)]
+struct Durability {
+    durable: Option<Position>,
+    /// A place of the target's log and the position that is committed before it.
+    sample: Option<(String, Position)>,
+    asked: Option<Instant>,
+}
+
+impl PostgresSink {
+    /// A sink that is not connected yet. `pipeline` names its row in `sluice.positions`.
+    pub fn new(
+        pipeline: String,
+        sink: &SinkConfig,
+        postgres: PostgresConfig,
+        secrets: Arc<dyn SecretStore>,
+    ) -> Self {
+        Self {
+            settings: Settings::new(pipeline, sink, postgres),
+            secrets,
+            live: None,
+            given_up: None,
+            condemned: HashMap::new(),
+        }
+    }
+
+    /// Takes the session for a call; refused after one that did not end well.
+    fn begin_call(&mut self) -> Result<&mut Live> {
+        match &mut self.live {
+            Some(live) if !live.busy => {
+                live.busy = true;
+                Ok(live)
+            }
+            _ => Err(Error::new(
+                Reason::Unavailable,
+                "the sink's session was given up and is to be opened again",
+            )),
+        }
+    }
+
+    async fn prepare_table(&mut self, table: &Arc<TableSchema>) -> Result<()> {
+        let settings = self.settings.clone();
+        let live = self.begin_call()?;
+        if live.in_transaction {
+            return Err(Error::new(
+                Reason::Internal,
+                "a table is prepared inside an open transaction",
+            ));
+        }
+        let begin = format!("BEGIN; {}", fence_statement(&settings.pipeline, live.epoch));
+        let found = live.simple(&begin).await?;
+        check_fence(&found, &settings.pipeline)?;
+        let link = live.tables.links.get(&table.id).cloned();
+        let outcome = live.reach(&settings, table).await;
+        match outcome {
+            Ok(()) => {
+                live.simple("COMMIT").await?;
+                live.stopped.remove(&table.id);
+            }
+            Err(error) => {
+                live.tables.forget_plan(&table.id);
+                match link {
+                    Some(link) => live.tables.links.insert(table.id.clone(), link),
+                    None => live.tables.links.remove(&table.id),
+                };
+                if !stops_table(&error) {
+                    return Err(error);
+                }
+                live.simple("ROLLBACK").await?;
+                live.busy = false;
+                return Err(error);
+            }
+        }
+        live.busy = false;
+        self.condemned.remove(&table.id);
+        Ok(())
+    }
+}
+
+impl Live {
+    /// Runs plain statements.
+    async fn simple(&self, statements: &str) -> Result<Vec<SimpleQueryMessage>> {
+        let answer = self.session.client.simple_query(statements).await;
+        answer.map_err(|error| self.session.error(error))
+    }
+
+    /// Makes a table ready. A table that follows the stream is only looked at: its changes come
+    /// with the stream. One that is new, or that starts again from scratch, takes the shape at once,
+    /// which is also how a person agrees to a change that a policy held back.
+    async fn reach(&mut self, settings: &Settings, table: &Arc<TableSchema>) -> Result<()> {
+        let follows = match self.states.get(&table.id) {
+            Some(TableState::Streaming) => true,
+            Some(TableState::Snapshotting { rows_copied, .. }) => *rows_copied > 0,
+            Some(TableState::Stopped { .. }) | None => false,
+        };
+        let link = self.tables.links.get(&table.id);
+        if follows && let Some(link) = link {
+            let known = if link.schema.same_shape(table) {
+                Arc::clone(table)
+            } else {
+                Arc::new(link.schema.clone())
+            };
+            self.tables.plan(&self.session, &known).await?;
+            return Ok(());
+        }
+        let mut evolution = Evolution {
+            session: &self.session,
+            settings,
+            tables: &mut self.tables,
+        };
+        evolution.reach(table, true).await?;
+        self.tables.plan(&self.session, table).await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Sink for PostgresSink {
+    async fn open(&mut self) -> Result<Option<Position>> {
+        if let Some(old) = self.live.take()
+            && (old.in_transaction || old.busy)
+        {
+            self.given_up = Some(old.session.backend_pid);
+        }
+        let settings = &self.settings;
+        let config = &settings.postgres.connection;
+        let session = connect(config, &*self.secrets, &settings.application_name()).await?;
+        catalog::ensure(&session).await?;
+        if let Some(pid) = self.given_up {
+            catalog::end_session(&session, &settings.pipeline, pid).await?;
+            self.given_up = None;
+        }
+        let ownership = catalog::take_over(&session, &settings.pipeline).await?;
+        let tables = Tables::load(&session, settings).await?;
+        info!(
+            target = %session.address,
+            epoch = ownership.epoch,
+            replica_role = session.replica_role,
+            "sink is open"
+        );
+        let position = ownership.position;
+        self.live = Some(Live {
+            session,
+            epoch: ownership.epoch,
+            tables,
+            states: position
+                .as_ref()
+                .map_or_else(Arc::default, |p| Arc::clone(&p.tables)),
+            committed: position.clone(),
+            stopped: HashSet::new(),
+            unfinished: HashSet::new(),
+            in_transaction: false,
+            busy: false,
+            durability: Durability::default(),
+        });
+        Ok(position)
+    }
+
+    async fn prepare(&mut self, table: &Arc<TableSchema>) -> Result<()> {
+        self.prepare_table(table).await
+    }
+
+    async fn write(&mut self, batch: &Batch) -> Result<WriteOutcome> {
+        let settings = self.settings.clone();
+        let mut condemned = std::mem::take(&mut self.condemned);
+        let live = self.begin_call()?;
+        if batch.is_empty() {
+            live.busy = false;
+            self.condemned = condemned;
+            return Ok(WriteOutcome::default());
+        }
+        let mut begin = "BEGIN; ".to_owned();
+        begin.push_str(&fence_statement(&settings.pipeline, live.epoch));
+        let first = !std::mem::replace(&mut live.in_transaction, true);
+        let memory = Memory {
+            stopped: &mut live.stopped,
+            unfinished: &mut live.unfinished,
+            condemned: &mut condemned,
+        };
+        let tables = &mut live.tables;
+        let writer = Writer::new(&live.session, &settings, &live.states, tables, memory);
+        let outcome = if first {
+            // The answer to the first statement is not waited for before the others are sent.
+            let client = &live.session.client;
+            let (fence, outcome) =
+                futures_util::future::join(client.simple_query(&begin), writer.write(batch)).await;
+            // What went wrong first explains the rest.
+            let found = fence.map_err(|error| live.session.error(error));
+            let fence = found.and_then(|found| check_fence(&found, &settings.pipeline));
+            fence.and(outcome)
+        } else {
+            writer.write(batch).await
+        };
+        self.condemned = condemned;
+        let outcome = outcome?;
+        if let Some(live) = &mut self.live {
+            live.busy = false;
+        }
+        Ok(outcome)
+    }
+
+    async fn commit(&mut self, position: &Position) -> Result<()> {
+        let pipeline = self.settings.pipeline.clone();
+        let live = self.begin_call()?;
+        let same = Arc::ptr_eq(&live.states, &position.tables) || live.states == position.tables;
+        let new_replica = live.committed.is_none();
+        let with_tables = !same || new_replica;
+        let mut script = position_statement(&pipeline, live.epoch, position, with_tables)?;
+        if live.in_transaction {
+            script.push_str("; COMMIT");
+        }
+        let sampling = live.durability.wants_sample();
+        if sampling {
+            script.push_str("; SELECT pg_current_wal_insert_lsn()");
+        }
+        let answer = live.simple(&script).await?;
+        check_fence(&answer, &pipeline)?;
+        if sampling && let Some(place) = first_value(&answer) {
+            live.durability.sample = Some((place, position.clone()));
+        }
+        debug!(position = %position.log, "committed");
+        live.in_transaction = false;
+        live.unfinished.clear();
+        if with_tables {
+            live.states = Arc::clone(&position.tables);
+        }
+        live.committed = Some(position.clone());
+        live.busy = false;
+        Ok(())
+    }
+
+    async fn durable(&mut self) -> Result<Option<Position>> {
+        let live = self.begin_call()?;
+        let recently = |asked: Instant| asked.elapsed() < DURABLE_INTERVAL;
+        if live.durability.asked.is_some_and(recently) || live.committed.is_none() {
+            live.busy = false;
+            return Ok(live.durability.durable.clone());
+        }
+        live.durability.asked = Some(Instant::now());
+        // A position without a place of its own is before the present end of the log.
+        let place = match &live.durability.sample {
+            Some((place, _)) => format!("pg_current_wal_flush_lsn() >= '{place}'::pg_lsn"),
+            None => "false".to_owned(),
+        };
+        let question = format!("SELECT {place}, pg_current_wal_insert_lsn()");
+        let answer = live.simple(&question).await?;
+        let row = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        if row.and_then(|row| row.get(0)) == Some("t")
+            && let Some((_, position)) = live.durability.sample.take()
+        {
+            live.durability.durable = Some(position);
+        }
+        let end = row.and_then(|row| row.get(1));
+        let behind = live.durability.durable != live.committed;
+        if live.durability.sample.is_none()
+            && behind
+            && let (Some(end), Some(committed)) = (end, &live.committed)
+        {
+            live.durability.sample = Some((end.to_owned(), committed.clone()));
+        }
+        live.busy = false;
+        Ok(live.durability.durable.clone())
+    }
+}
+
+impl Durability {
+    /// Whether the place of a commit is worth asking for.
+    fn wants_sample(&self) -> bool {
+        self.sample.is_none()
+    }
+}
+
+/// The first statement's count tells whether this agent is still the newest.
+fn check_fence(answer: &[SimpleQueryMessage], pipeline: &str) -> Result<()> {
+    let mut counts = answer.iter().filter_map(|message| match message {
+        SimpleQueryMessage::CommandComplete(count) => Some(*count),
+        _ => None,
+    });
+    // BEGIN and COMMIT count nothing.
+    if counts.any(|count| count > 0) {
+        Ok(())
+    } else {
+        Err(fenced(pipeline))
+    }
+}
+
+fn first_value(answer: &[SimpleQueryMessage]) -> Option<String> {
+    answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(ToOwned::to_owned),
+        _ => None,
+    })
+}

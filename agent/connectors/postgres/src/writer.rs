@@ -1,0 +1,261 @@
+//! One batch: its changes cut into segments at schema changes and chunks, each applied in turn.
+//!
+//! Tables that can't go on are taken out. When that happens to a table of which an earlier write has
+//! applied a part of the same source transaction, the whole transaction has to be applied again
+//! without it: the write fails, and the table is stopped before the repetition touches it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use sluice_core::{
+    Batch, ChangeEvent, Class, Error, Reason, Result, SchemaChange, SnapshotChunk, SnapshotState,
+    TableId, TableSchema, WriteOutcome,
+};
+
+use crate::{
+    apply::{Failure, SharedPlan, Tally, Target, chunk, segment::Segment},
+    connect::Session,
+    dead_letter,
+    evolve::{Evolution, stops_table},
+    link::Link,
+    settings::Settings,
+    tables::Tables,
+};
+
+const SAVEPOINT: &str = "SAVEPOINT sluice_schema";
+const ROLL_BACK: &str = "ROLLBACK TO SAVEPOINT sluice_schema; RELEASE SAVEPOINT sluice_schema";
+const RELEASE: &str = "RELEASE SAVEPOINT sluice_schema";
+
+/// Applies one batch inside the open transaction.
+pub(crate) struct Writer<'w> {
+    target: Target<'w>,
+    tables: &'w mut Tables,
+    memory: Memory<'w>,
+    outcome: WriteOutcome,
+    tally: Tally,
+}
+
+/// What outlives a batch.
+pub(crate) struct Memory<'w> {
+    /// Tables that take no more changes.
+    pub(crate) stopped: &'w mut HashSet<TableId>,
+    /// Tables with rows of a source transaction that no write has ended yet.
+    pub(crate) unfinished: &'w mut HashSet<TableId>,
+    /// Tables that stop at their next change.
+    pub(crate) condemned: &'w mut HashMap<TableId, Error>,
+}
+
+impl<'w> Writer<'w> {
+    pub(crate) fn new(
+        session: &'w Session,
+        settings: &'w Settings,
+        states: &'w SnapshotState,
+        tables: &'w mut Tables,
+        memory: Memory<'w>,
+    ) -> Self {
+        Self {
+            target: Target {
+                session,
+                settings,
+                states,
+            },
+            tables,
+            memory,
+            outcome: WriteOutcome::default(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Applies the batch.
+    pub(crate) async fn write(mut self, batch: &'w Batch) -> Result<WriteOutcome> {
+        let mut segment = Segment::default();
+        let mut touched = HashSet::new();
+        for event in &batch.events {
+            match event {
+                ChangeEvent::Row(change) => {
+                    if segment.push_again(change) {
+                        continue;
+                    }
+                    if self.is_stopped(&change.table.id) {
+                        continue;
+                    }
+                    let mut plan = self.tables.known(&change.table);
+                    if plan.is_none() {
+                        self.flush(&mut segment, &mut touched).await?;
+                        plan = self.plan_for(&change.table).await?;
+                    }
+                    if let Some(plan) = plan {
+                        segment.push(change, &plan);
+                    }
+                }
+                ChangeEvent::Chunk(chunk) => {
+                    self.flush(&mut segment, &mut touched).await?;
+                    self.chunk(chunk).await?;
+                }
+                ChangeEvent::Schema(change) => {
+                    self.flush(&mut segment, &mut touched).await?;
+                    self.schema_change(change).await?;
+                }
+                ChangeEvent::TransactionEnd(_) => {}
+            }
+        }
+        self.flush(&mut segment, &mut touched).await?;
+        Ok(self.finish(batch, touched))
+    }
+
+    fn finish(mut self, batch: &Batch, touched: HashSet<TableId>) -> WriteOutcome {
+        // Only rows can leave a source transaction half applied.
+        match batch.events.last() {
+            Some(ChangeEvent::Row(_)) => self.memory.unfinished.extend(touched),
+            _ => self.memory.unfinished.clear(),
+        }
+        self.outcome.dead_letters = self.tally.letters.len() as u64;
+        let nulled = std::mem::take(&mut self.tally.nulled).into_iter();
+        self.outcome.nulled = nulled
+            .map(|((table, column), count)| (table, column, count))
+            .collect();
+        self.outcome
+    }
+
+    fn is_stopped(&mut self, table: &TableId) -> bool {
+        if self.memory.stopped.contains(table) {
+            return true;
+        }
+        let Some(error) = self.memory.condemned.remove(table) else {
+            return false;
+        };
+        self.memory.stopped.insert(table.clone());
+        self.outcome.stopped.push((table.clone(), error));
+        true
+    }
+
+    /// Applies the changes gathered so far.
+    async fn flush(
+        &mut self,
+        segment: &mut Segment<'w>,
+        touched: &mut HashSet<TableId>,
+    ) -> Result<()> {
+        if segment.is_empty() {
+            return Ok(());
+        }
+        touched.extend(segment.tables().cloned());
+        let segment = std::mem::take(segment);
+        let outcome = segment.apply(self.target, self.tables).await?;
+        self.keep(outcome.tally).await?;
+        for (table, error) in outcome.stopped {
+            self.stop(table, error)?;
+        }
+        Ok(())
+    }
+
+    /// Takes over what an attempt counted, and stores its letters.
+    async fn keep(&mut self, tally: Tally) -> Result<()> {
+        let session = self.target.session;
+        let sink = &self.target.settings.pipeline;
+        dead_letter::store(&session.client, sink, &tally.letters)
+            .await
+            .map_err(|error| session.error(error))?;
+        self.tally.add(tally);
+        Ok(())
+    }
+
+    /// Stops a table; fails when a part of a source transaction would stay behind.
+    fn stop(&mut self, table: TableId, error: Error) -> Result<()> {
+        if self.memory.unfinished.contains(&table) {
+            let message =
+                format!("table {table} stops: its transaction is applied again without it");
+            self.memory.condemned.insert(table, error);
+            return Err(Error::new(Reason::Unavailable, message));
+        }
+        self.memory.stopped.insert(table.clone());
+        self.outcome.stopped.push((table, error));
+        Ok(())
+    }
+
+    async fn chunk(&mut self, chunk: &'w SnapshotChunk) -> Result<()> {
+        if self.is_stopped(&chunk.table.id) {
+            return Ok(());
+        }
+        let plan = match self.tables.known(&chunk.table) {
+            Some(plan) => Some(plan),
+            None => self.plan_for(&chunk.table).await?,
+        };
+        let Some(plan) = plan else { return Ok(()) };
+        match chunk::apply(self.target, self.tables, plan, chunk).await? {
+            Ok(tally) => self.keep(tally).await,
+            Err((table, error)) => self.stop(table, error),
+        }
+    }
+
+    /// The plan for rows of a shape that is not known yet; none when the table stops at it.
+    async fn plan_for(&mut self, source: &Arc<TableSchema>) -> Result<Option<SharedPlan>> {
+        let linked = self.tables.links.get(&source.id);
+        if !linked.is_some_and(|link| link.schema.same_shape(source)) {
+            let change = SchemaChange::Alter(Arc::clone(source));
+            self.schema_change(&change).await?;
+            if self.is_stopped(&source.id) {
+                return Ok(None);
+            }
+        }
+        match self.tables.plan(self.target.session, source).await {
+            Ok(plan) => Ok(Some(plan)),
+            Err(error) if error.class() == Class::StopTable => {
+                self.stop(source.id.clone(), error)?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a change of the source's definition; a table that can't follow stops where it is.
+    async fn schema_change(&mut self, change: &SchemaChange) -> Result<()> {
+        if self.is_stopped(change.table()) {
+            return Ok(());
+        }
+        let concerned = concerned(change);
+        let links = concerned.map(|table| (table, self.tables.links.get(table).cloned()));
+        self.target.run(SAVEPOINT).await.map_err(Failure::fatal)?;
+        let mut evolution = Evolution {
+            session: self.target.session,
+            settings: self.target.settings,
+            tables: self.tables,
+        };
+        let outcome = evolution.apply(change).await;
+        let error = match outcome {
+            Ok(()) => return self.target.run(RELEASE).await.map_err(Failure::fatal),
+            Err(error) if !stops_table(&error) => return Err(error),
+            Err(error) => error,
+        };
+        self.target.run(ROLL_BACK).await.map_err(Failure::fatal)?;
+        for (table, link) in links {
+            self.put_back(table, link);
+        }
+        // The source committed what came before its schema change.
+        self.memory.unfinished.remove(change.table());
+        if let SchemaChange::RenameTable { to, .. } = change {
+            let waits = Error::new(error.reason(), error.message())
+                .with_table(to.clone())
+                .with_hint(error.hint().unwrap_or_default());
+            self.stop(to.clone(), waits)?;
+        }
+        self.stop(change.table().clone(), error)
+    }
+
+    fn put_back(&mut self, table: &TableId, link: Option<Link>) {
+        self.tables.forget_plan(table);
+        match link {
+            Some(link) => self.tables.links.insert(table.clone(), link),
+            None => self.tables.links.remove(table),
+        };
+    }
+}
+
+/// The tables whose links a change may touch.
+fn concerned(change: &SchemaChange) -> [&TableId; 2] {
+    match change {
+        SchemaChange::RenameTable { from, to } => [from, to],
+        other => [other.table(), other.table()],
+    }
+}
