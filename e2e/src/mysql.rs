@@ -79,6 +79,11 @@ impl MysqlDatabase {
         connect(&self.endpoint, Some(&self.name)).await
     }
 
+    /// Leaves the database there when this is dropped.
+    pub fn keep(&mut self) {
+        self.dropped = true;
+    }
+
     /// Drops the database now.
     pub async fn drop(mut self) -> Result<()> {
         self.dropped = true;

@@ -65,6 +65,11 @@ impl PgDatabase {
         connect(&self.endpoint, &self.name).await
     }
 
+    /// Leaves the database there when this is dropped.
+    pub fn keep(&mut self) {
+        self.dropped = true;
+    }
+
     /// Drops the database now.
     pub async fn drop(mut self) -> Result<()> {
         self.dropped = true;

@@ -53,22 +53,37 @@ impl Sluice {
         arguments: &[&str],
         variables: &[(&str, &str)],
     ) -> Result<Self> {
+        Self::start(file, |command, folder| {
+            command.args(arguments).envs(variables.iter().copied());
+            command.stdout(File::create(folder.join("stdout"))?);
+            command.stderr(File::create(folder.join("stderr"))?);
+            Ok(())
+        })
+    }
+
+    /// Starts it so that its output is seen, and apart from this process's Ctrl-C.
+    pub fn run_visibly(file: &WrittenPipeline) -> Result<Self> {
+        Self::start(file, |command, _| {
+            command.process_group(0);
+            Ok(())
+        })
+    }
+
+    fn start(
+        file: &WrittenPipeline,
+        configure: impl FnOnce(&mut Command, &Path) -> Result<()>,
+    ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("sluice-agent-").tempdir()?;
         let listen = format!("127.0.0.1:{}", free_port()?);
-        let stderr = File::create(folder.path().join("stderr"))?;
-        let stdout = File::create(folder.path().join("stdout"))?;
-        let child = Command::new(binary())
+        let mut command = Command::new(binary());
+        command
             .args(["run", "-f"])
             .arg(file.path())
             .args(["--listen", &listen])
-            .args(arguments)
-            .envs(variables.iter().copied())
             .stdin(Stdio::null())
-            .stdout(stdout)
-            .stderr(stderr)
-            .kill_on_drop(true)
-            .spawn()
-            .context("can't start sluice")?;
+            .kill_on_drop(true);
+        configure(&mut command, folder.path())?;
+        let child = command.spawn().context("can't start sluice")?;
         Ok(Self {
             child,
             ends: file.ends.clone(),
