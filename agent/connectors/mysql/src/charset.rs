@@ -3,7 +3,7 @@
 //! What a collation's number means is asked of the server ([`Charsets::QUERY`]), and so are the
 //! tables of the many single-byte sets ([`Charsets::single_byte_table_query`]); Unicode sets are
 //! decoded here and the East Asian ones by `encoding_rs` with the server's deviations laid over it
-//! ([`multibyte`]). Bytes that are not valid text are an error, never replaced.
+//! (`multibyte`). Bytes that are not valid text are an error, never replaced.
 
 mod deviations;
 mod multibyte;
@@ -84,7 +84,7 @@ impl Charsets {
         // that a byte without a meaning is seen.
         format!(
             "WITH RECURSIVE bytes (b) AS (SELECT 0 UNION ALL SELECT b + 1 FROM bytes WHERE b < 255) \
-             SELECT GROUP_CONCAT(CONVERT(CHAR(b USING {charset}) USING utf8mb4) ORDER BY b SEPARATOR '') \
+             SELECT /*+ SET_VAR(group_concat_max_len = 8192) */ GROUP_CONCAT(CONVERT(CHAR(b USING {charset}) USING utf8mb4) ORDER BY b SEPARATOR '') \
              FROM bytes"
         )
     }

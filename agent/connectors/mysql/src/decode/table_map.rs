@@ -66,7 +66,10 @@ pub fn parse_table_map(body: &[u8], charsets: &Charsets) -> Result<TableMap> {
              binlog_row_metadata is not FULL"
         );
         return Err(Error::new(Reason::PrerequisiteMissing, message)
-            .with_hint("SET PERSIST binlog_row_metadata = FULL")
+            .with_hint(
+                "SET PERSIST binlog_row_metadata = FULL; what is logged already stays unreadable, \
+                 so read the table again",
+            )
             .with_table(table));
     };
     let mut codecs = Vec::with_capacity(names.len());

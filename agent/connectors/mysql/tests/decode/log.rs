@@ -49,7 +49,8 @@ impl Server {
             format!("DROP DATABASE IF EXISTS {database}"),
             format!("CREATE DATABASE {database}"),
             format!("USE {database}"),
-            "SET time_zone = '+00:00', sql_mode = '', group_concat_max_len = 1048576".to_owned(),
+            // As a server may be set up for everyone; the decoder's own queries must not mind.
+            "SET time_zone = '+00:00', sql_mode = '', group_concat_max_len = 4".to_owned(),
             "SET cte_max_recursion_depth = 100000".to_owned(),
         ] {
             conn.query_drop(statement).await.unwrap();
