@@ -1,11 +1,10 @@
 //! `sluice check`: every prerequisite of every source and sink, and how to mend what is missing.
 
-use std::{process::ExitCode, sync::Arc};
+use std::process::ExitCode;
 
 use sluice_agent_api::{
-    SecretStore,
     config::{SourceConfig, SourceSystem},
-    status::{Check, CheckOutcome, CheckReport},
+    status::{CheckOutcome, CheckReport},
 };
 
 use crate::{FAILED, arguments::Output, connectors, file::Loaded};
@@ -45,12 +44,8 @@ async fn examine(loaded: &Loaded) -> CheckReport {
         report.checks.extend(checks);
     }
     for pipeline in &loaded.pipelines {
-        let secrets: Arc<dyn SecretStore> = Arc::clone(&pipeline.secrets) as Arc<dyn SecretStore>;
-        let subject = format!("ReplicaSink/{}", pipeline.config.sink.name);
-        report.checks.extend(named(
-            &subject,
-            connectors::check_sink(&pipeline.config, secrets).await,
-        ));
+        let checks = connectors::check_sink(&pipeline.config, &pipeline.secrets).await;
+        report.checks.extend(checks);
     }
     report
 }
@@ -62,13 +57,6 @@ fn shared(source: &SourceConfig) -> SourceConfig {
         SourceSystem::Mysql(mysql) => mysql.server_id = 0,
     }
     shared
-}
-
-fn named(subject: &str, mut checks: Vec<Check>) -> Vec<Check> {
-    for check in &mut checks {
-        subject.clone_into(&mut check.subject);
-    }
-    checks
 }
 
 /// The report for people: a mark and a line per check, the remedy below.
@@ -121,6 +109,8 @@ fn table(report: &CheckReport) -> String {
 
 #[cfg(test)]
 mod tests {
+    use sluice_agent_api::status::Check;
+
     use super::*;
 
     #[test]

@@ -8,7 +8,7 @@ use sluice_agent_api::{
     secret::InlineSecrets,
     status::Check,
 };
-use sluice_core::{Sink, Source, TableSelection};
+use sluice_core::{Sink, Source, TableId, TableSelection};
 use sluice_mysql::MysqlSource;
 use sluice_postgres::PostgresSink;
 
@@ -50,15 +50,43 @@ pub(crate) async fn check_source(
     }
 }
 
+/// Checks a target's prerequisites.
+pub(crate) async fn check_sink(config: &AgentConfig, secrets: &Arc<InlineSecrets>) -> Vec<Check> {
+    let sink = &config.sink;
+    match &sink.system {
+        SinkSystem::Postgres(postgres) => {
+            let subject = sluice_postgres::preflight::Subject {
+                name: &format!("ReplicaSink/{}", sink.name),
+                sink,
+                postgres,
+                tables: &known_targets(config),
+            };
+            sluice_postgres::preflight::check(&subject, secrets.as_ref()).await
+        }
+    }
+}
+
+/// The target's tables that are named without patterns.
+fn known_targets(config: &AgentConfig) -> Vec<TableId> {
+    let routed = config.tables.iter();
+    let routed = routed.map(|route| route.target.as_ref().unwrap_or(&route.source));
+    // Without routes every captured table arrives under its own name.
+    let captured = config
+        .source
+        .include
+        .iter()
+        .filter(|_| config.tables.is_empty());
+    routed
+        .chain(captured)
+        .filter(|name| !name.contains(['*', '?']))
+        .filter_map(|name| name.parse().ok())
+        .collect()
+}
+
 fn selection(source: &SourceConfig) -> TableSelection {
     TableSelection::new(source.include.clone(), source.exclude.clone())
 }
 
 fn store(secrets: &Arc<InlineSecrets>) -> Arc<dyn SecretStore> {
     Arc::clone(secrets) as Arc<dyn SecretStore>
-}
-
-/// temporary
-pub(crate) async fn check_sink(_: &AgentConfig, _: Arc<dyn SecretStore>) -> Vec<Check> {
-    Vec::new()
 }

@@ -76,8 +76,9 @@ impl Display {
         self.screen.print(text);
     }
 
-    /// Says that a pipeline is done.
-    pub(crate) fn ended(&mut self, name: &str, finish: Finish) {
+    /// Says that a pipeline is done. Answers whether all of its tables are: those that wait for a
+    /// person are named.
+    pub(crate) fn ended(&mut self, name: &str, finish: Finish) -> bool {
         let what = match finish {
             Finish::Stopped => "stopped",
             Finish::Synced => "in sync with the source",
@@ -87,13 +88,24 @@ impl Display {
             .pipelines
             .iter()
             .find(|watched| watched.config.pipeline == name);
-        let rows = found.map_or(0, |watched| watched.progress.report().rows_total);
-        let line = format!("{name}: {what}, {} rows applied", grouped(rows));
+        let status = found.map(Watched::status).unwrap_or_default();
+        let line = format!(
+            "{name}: {what}, {} rows applied",
+            grouped(status.rows_total)
+        );
         if self.screen.is_live() {
             self.screen.print(&format!("{line}\n"));
         } else {
             print_line(&line);
         }
+        if finish == Finish::Stopped {
+            return true;
+        }
+        for (table, error) in waiting_tables(&status) {
+            let text = format!("error: {name}, table {table}: {}", explained(error));
+            self.screen.print(&text);
+        }
+        waiting_tables(&status).next().is_none()
     }
 
     /// Says that a pipeline has failed, and what to do.
@@ -147,10 +159,7 @@ fn table(statuses: &[AgentStatus]) -> Vec<String> {
         if let Some(error) = &status.last_error {
             lines.extend(paragraph(&status.pipeline, error));
         }
-        let failed = status
-            .tables
-            .iter()
-            .filter_map(|(name, table)| Some((name, table.error.as_ref()?)));
+        let failed = waiting_tables(status);
         for (name, error) in failed.clone().take(TABLE_ERRORS_MAX) {
             lines.extend(paragraph(
                 &format!("{}, table {name}", status.pipeline),
@@ -179,6 +188,12 @@ fn aligned(row: &[String; 7], widths: &[usize; 7]) -> String {
         line.push_str("  ");
     }
     line.trim_end().to_owned()
+}
+
+/// Tables that wait for a person, and why.
+fn waiting_tables(status: &AgentStatus) -> impl Iterator<Item = (&String, &LastError)> + Clone {
+    let tables = status.tables.iter();
+    tables.filter_map(|(name, table)| Some((name, table.error.as_ref()?)))
 }
 
 fn paragraph(name: &str, error: &LastError) -> Vec<String> {
@@ -216,10 +231,7 @@ fn say(status: &AgentStatus, said: &mut Said) {
             print_line(format!("{}: {}", status.pipeline, explained(error)).trim_end());
         }
     }
-    let waiting = status
-        .tables
-        .iter()
-        .filter_map(|(name, table)| Some((name, table.error.as_ref()?)));
+    let waiting = waiting_tables(status);
     for (name, error) in waiting.clone() {
         if !said.failed_tables.contains(name) {
             print_line(

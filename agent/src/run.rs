@@ -181,7 +181,7 @@ impl Crew {
         display: &mut Display,
     ) {
         match ended {
-            Ok((name, Ok(finish))) => display.ended(&name, finish),
+            Ok((name, Ok(finish))) => self.failed |= !display.ended(&name, finish),
             Ok((name, Err(error))) => {
                 self.failed = true;
                 display.failed(&name, &error);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::connection::{Credentials, SecretReference, Tls};
 
-/// A PostgreSQL database, 13 or newer.
+/// A PostgreSQL database, 12 or newer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PostgresSink {
