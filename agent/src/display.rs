@@ -19,6 +19,8 @@ use sluice_pipeline::Finish;
 use crate::{run::Watched, screen::Screen};
 
 const LINE_EVERY: Duration = Duration::from_secs(10);
+/// Room for what changes all the time, so that columns stay where they are.
+const WIDTHS_MIN: [usize; 7] = [0, 12, 8, 11, 9, 7, 0];
 /// The table's height; terminals have 24 lines at least.
 const LINES_MAX: usize = 22;
 /// Table errors shown below the table; the rest is in `/v1/status`.
@@ -151,7 +153,7 @@ fn table(statuses: &[AgentStatus]) -> Vec<String> {
     }));
     let width = |column: usize| {
         let lengths = cells.iter().map(|row| row[column].chars().count());
-        lengths.max().unwrap_or(0)
+        lengths.max().unwrap_or(0).max(WIDTHS_MIN[column])
     };
     let widths: [usize; 7] = std::array::from_fn(width);
     let mut lines: Vec<String> = cells.iter().map(|row| aligned(row, &widths)).collect();
@@ -328,9 +330,9 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "PIPELINE  PHASE      SNAPSHOT       ROWS  ROWS/S    LAG  ERROR",
-                "shop-pg   Streaming       0 %  1,234,567   1,000  0.2 s",
-                "b         Pending         0 %          0       0      -  AccessDenied",
+                "PIPELINE  PHASE         SNAPSHOT         ROWS     ROWS/S      LAG  ERROR",
+                "shop-pg   Streaming          0 %    1,234,567      1,000    0.2 s",
+                "b         Pending            0 %            0          0        -  AccessDenied",
                 "b: db:3306 refused the password (AccessDenied)",
                 "  what to do: ALTER USER x;",
                 "    FLUSH PRIVILEGES;",
