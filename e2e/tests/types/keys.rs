@@ -91,7 +91,7 @@ const TABLES: &[Keyed] = &[
         "c VARCHAR(10) NOT NULL, b DATETIME NOT NULL, a INT NOT NULL, PRIMARY KEY (a, c, b)",
         &[
             ("a", "{n} % 5 - 2"),
-            ("b", "TIMESTAMP'2024-01-01' + INTERVAL {n} HOUR"),
+            ("b", "TIMESTAMP'2024-01-01 00:00:00' + INTERVAL {n} HOUR"),
             ("c", "CONCAT('ä', {n} % 7)"),
         ],
         MANY,
