@@ -52,16 +52,11 @@ pub(crate) async fn check_source(
 
 /// Checks a target's prerequisites.
 pub(crate) async fn check_sink(config: &AgentConfig, secrets: &Arc<InlineSecrets>) -> Vec<Check> {
-    let sink = &config.sink;
-    match &sink.system {
+    let subject = format!("ReplicaSink/{}", config.sink.name);
+    let tables = known_targets(config);
+    match &config.sink.system {
         SinkSystem::Postgres(postgres) => {
-            let subject = sluice_postgres::preflight::Subject {
-                name: &format!("ReplicaSink/{}", sink.name),
-                sink,
-                postgres,
-                tables: &known_targets(config),
-            };
-            sluice_postgres::preflight::check(&subject, secrets.as_ref()).await
+            sluice_postgres::preflight::check(&subject, postgres, &tables, secrets.as_ref()).await
         }
     }
 }
