@@ -24,6 +24,9 @@ pub(crate) struct Context<'a> {
     pub(crate) policies: SchemaPolicies,
     /// Whether a person has agreed to what waits: policies that pause or fail apply instead.
     pub(crate) approved: bool,
+    /// Whether the table is emptied before, since it is copied again anyway: then every type can
+    /// become every other.
+    pub(crate) emptied: bool,
 }
 
 /// The statements and the link after them.
@@ -87,6 +90,7 @@ pub(crate) fn alteration(
             schema: new.clone(),
             target: link.target.clone(),
             columns,
+            held: false,
         },
     })
 }
@@ -250,6 +254,7 @@ impl Draft<'_> {
         let expression = match conversion(&found.name, old, new) {
             Conversion::Same => None,
             Conversion::Cast(expression) => Some(expression),
+            Conversion::Unknown if self.context.emptied => Some(identifier(&found.name)),
             Conversion::Unknown => {
                 let message = format!(
                     "column {} changes from {} to {}: what becomes of its values is known to the \
@@ -297,7 +302,9 @@ impl Draft<'_> {
         self.statements.append(&mut before);
         // Enums, booleans and everything else meet as text or as numbers.
         let value = match (found.type_sql.as_str(), type_sql.as_str()) {
-            _ if found.is_enum() => format!("({expression})::text::{type_sql}"),
+            _ if found.is_enum() || self.context.emptied => {
+                format!("({expression})::text::{type_sql}")
+            }
             ("boolean", "boolean") | ("text[]", "text[]") => expression.to_owned(),
             ("boolean", _) => format!("({expression})::int::{type_sql}"),
             (_, "boolean") => format!("({expression})::numeric <> 0"),

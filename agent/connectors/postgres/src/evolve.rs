@@ -21,6 +21,13 @@ use crate::{
     tables::Tables,
 };
 
+/// What a person has agreed to.
+#[derive(Clone, Copy)]
+struct Approval {
+    given: bool,
+    emptied: bool,
+}
+
 /// Changes the target's tables.
 pub(crate) struct Evolution<'a> {
     pub(crate) session: &'a Session,
@@ -44,24 +51,51 @@ impl Evolution<'_> {
         }
     }
 
-    /// Brings a table into a shape: creates it, adopts it, or alters it.
+    /// Brings a table into a shape: creates it, adopts it, or alters it. With a person's approval,
+    /// which stands for a copy from scratch, rows that are in the way are given up.
     pub(crate) async fn reach(&mut self, new: &TableSchema, approved: bool) -> Result<()> {
+        let approved = Approval {
+            given: approved,
+            emptied: false,
+        };
+        if !approved.given || !self.tables.links.contains_key(&new.id) {
+            return self.try_reach(new, approved).await;
+        }
+        self.simple("SAVEPOINT sluice_approved").await?;
+        match self.try_reach(new, approved).await {
+            Err(error) if stops_table(&error) => {
+                self.simple("ROLLBACK TO SAVEPOINT sluice_approved").await?;
+                let emptied = Approval {
+                    emptied: true,
+                    ..approved
+                };
+                self.try_reach(new, emptied).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn try_reach(&mut self, new: &TableSchema, approval: Approval) -> Result<()> {
         let link = self.tables.links.get(&new.id).cloned();
         let place = link.as_ref().map_or(&new.id, |link| &link.target);
         let Some(found) = self.read(place).await? else {
-            return self.create(new, place, approved).await;
+            return self.create(new, place, approval.given).await;
         };
         let context = Context {
             target: &found,
             types: &self.tables.types,
             policies: self.settings.schema_changes,
-            approved,
+            approved: approval.given,
+            emptied: approval.emptied,
         };
         let mut alteration = match &link {
             None => adoption(&context, new)?,
-            // Defaults and the like are not part of a shape, but are worth remembering.
             Some(link) => alteration(&context, link, new)?,
         };
+        if approval.emptied {
+            let empty = format!("DELETE FROM {}", found.sql());
+            alteration.statements.insert(0, empty);
+        }
         if self.settings.deletes == Deletes::Soft && found.column(DELETED_AT).is_none() {
             alteration.statements.push(format!(
                 "ALTER TABLE {} ADD COLUMN {DELETED_AT} timestamp with time zone",
@@ -227,6 +261,21 @@ impl Evolution<'_> {
             Some(link) => self.read(&link.target).await,
             None => Ok(None),
         }
+    }
+
+    /// Remembers that a table stopped, so that it begins again only with a person's approval.
+    pub(crate) async fn hold(&mut self, id: &TableId) -> Result<()> {
+        let Some(link) = self.tables.links.get_mut(id) else {
+            return Ok(());
+        };
+        link.held = true;
+        let store = link.store_statement(&self.settings.pipeline)?;
+        self.simple(&store).await
+    }
+
+    async fn simple(&self, statements: &str) -> Result<()> {
+        let done = self.session.client.batch_execute(statements).await;
+        done.map_err(|error| self.session.error(error))
     }
 
     async fn read(&self, place: &TableId) -> Result<Option<TargetTable>> {

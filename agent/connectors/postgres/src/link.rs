@@ -20,6 +20,10 @@ pub(crate) struct Link {
     pub(crate) target: TableId,
     /// The target's column for each of the source's; `None` where it is not written.
     pub(crate) columns: Vec<Option<String>>,
+    /// Whether the table stopped: it begins again only when a person has it copied again, and then
+    /// takes the new shape whatever the policies say.
+    #[serde(default)]
+    pub(crate) held: bool,
 }
 
 impl Link {
@@ -33,6 +37,7 @@ impl Link {
                 .iter()
                 .map(|column| Some(column.name.clone()))
                 .collect(),
+            held: false,
         }
     }
 

@@ -6,7 +6,7 @@
 
 use sluice_agent_api::{
     SecretStore,
-    config::{PostgresConfig, SinkConfig},
+    config::PostgresConfig,
     status::{Check, CheckOutcome},
 };
 use sluice_core::{Error, Reason, TableId};
@@ -29,26 +29,20 @@ const LATER: [&str; 6] = [
     "TargetReplicaRole",
 ];
 
-/// What is to be checked.
-pub struct Subject<'a> {
-    /// The resource, such as `ReplicaSink/shop-pg`.
-    pub name: &'a str,
-    /// The sink.
-    pub sink: &'a SinkConfig,
-    /// The database.
-    pub postgres: &'a PostgresConfig,
-    /// The target's tables that rows will go to, as far as they are known.
-    pub tables: &'a [TableId],
-}
-
-/// Checks every prerequisite of a target.
-pub async fn check(subject: &Subject<'_>, secrets: &dyn SecretStore) -> Vec<Check> {
+/// Checks every prerequisite of a target. `subject` names the resource, such as
+/// `ReplicaSink/shop-pg`; `tables` are the target's tables that rows will go to, as far as they are
+/// known.
+pub async fn check(
+    subject: &str,
+    postgres: &PostgresConfig,
+    tables: &[TableId],
+    secrets: &dyn SecretStore,
+) -> Vec<Check> {
     let mut report = Report {
-        subject: subject.name,
+        subject,
         checks: Vec::new(),
     };
-    let connection = &subject.postgres.connection;
-    let session = match connect(connection, secrets, "sluice check").await {
+    let session = match connect(&postgres.connection, secrets, "sluice check").await {
         Ok(session) => session,
         Err(error) => {
             report.failed_connection(&error);
@@ -59,7 +53,7 @@ pub async fn check(subject: &Subject<'_>, secrets: &dyn SecretStore) -> Vec<Chec
         "TargetReachable",
         format!("connected to {} as {}", session.address, session.user),
     );
-    if let Err(error) = ask(&session, subject, &mut report).await {
+    if let Err(error) = ask(&session, tables, &mut report).await {
         let error = session.error(error);
         report.failed("TargetAnswers", error.report(), error.hint());
     }
@@ -68,7 +62,7 @@ pub async fn check(subject: &Subject<'_>, secrets: &dyn SecretStore) -> Vec<Chec
 
 async fn ask(
     session: &Session,
-    subject: &Subject<'_>,
+    places: &[TableId],
     report: &mut Report<'_>,
 ) -> Result<(), tokio_postgres::Error> {
     let facts = session
@@ -89,7 +83,7 @@ async fn ask(
     writable(&facts, report);
     encoding(session, &facts, report);
     catalog(session, &facts, report);
-    tables(session, &facts, subject, report).await?;
+    tables(session, &facts, places, report).await?;
     replica_role(session, report);
     Ok(())
 }
@@ -159,14 +153,14 @@ fn catalog(session: &Session, facts: &Row, report: &mut Report<'_>) {
 async fn tables(
     session: &Session,
     facts: &Row,
-    subject: &Subject<'_>,
+    places: &[TableId],
     report: &mut Report<'_>,
 ) -> Result<(), tokio_postgres::Error> {
     let name = "TargetPrivileges";
     let may_create_schemas: bool = facts.get(5);
     let user = &session.user;
     let mut missing = Vec::new();
-    for table in subject.tables {
+    for table in places {
         let place = qualified(&table.schema, &table.name);
         let schema = identifier(&table.schema);
         let row = session
@@ -207,7 +201,7 @@ async fn tables(
     if !missing.is_empty() {
         let message = format!("{user} lacks privileges on the target's tables");
         report.failed(name, message, Some(&missing.join("; ")));
-    } else if subject.tables.is_empty() && !may_create_schemas {
+    } else if places.is_empty() && !may_create_schemas {
         let message = format!("{user} may not create schemas");
         let remedy = format!("GRANT CREATE ON DATABASE {} TO {user}", session.database);
         report.warning(name, message, &remedy);

@@ -153,12 +153,13 @@ impl Live {
     /// with the stream. One that is new, or that starts again from scratch, takes the shape at once,
     /// which is also how a person agrees to a change that a policy held back.
     async fn reach(&mut self, settings: &Settings, table: &Arc<TableSchema>) -> Result<()> {
-        let follows = match self.states.get(&table.id) {
-            Some(TableState::Streaming) => true,
-            Some(TableState::Snapshotting { rows_copied, .. }) => *rows_copied > 0,
-            Some(TableState::Stopped { .. }) | None => false,
+        let begins = match self.states.get(&table.id) {
+            Some(TableState::Snapshotting { frontier, .. }) => frontier.is_none(),
+            Some(TableState::Stopped { .. }) => true,
+            Some(TableState::Streaming) | None => false,
         };
         let link = self.tables.links.get(&table.id);
+        let follows = !begins && link.is_some_and(|link| !link.held);
         if follows && let Some(link) = link {
             let known = if link.schema.same_shape(table) {
                 Arc::clone(table)
@@ -223,6 +224,11 @@ impl Sink for PostgresSink {
 
     async fn prepare(&mut self, table: &Arc<TableSchema>) -> Result<()> {
         self.prepare_table(table).await
+    }
+
+    async fn applied_schemas(&mut self) -> Result<Vec<Arc<TableSchema>>> {
+        let links = self.live.iter().flat_map(|live| live.tables.links.values());
+        Ok(links.map(|link| Arc::new(link.schema.clone())).collect())
     }
 
     async fn write(&mut self, batch: &Batch) -> Result<WriteOutcome> {

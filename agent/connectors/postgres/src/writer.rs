@@ -20,6 +20,7 @@ use crate::{
     dead_letter,
     evolve::{Evolution, stops_table},
     link::Link,
+    plan::incompatible,
     settings::Settings,
     tables::Tables,
 };
@@ -78,7 +79,7 @@ impl<'w> Writer<'w> {
                     if segment.push_again(change) {
                         continue;
                     }
-                    if self.is_stopped(&change.table.id) {
+                    if self.is_stopped(&change.table.id).await? {
                         continue;
                     }
                     let mut plan = self.tables.known(&change.table);
@@ -119,16 +120,22 @@ impl<'w> Writer<'w> {
         self.outcome
     }
 
-    fn is_stopped(&mut self, table: &TableId) -> bool {
+    async fn is_stopped(&mut self, table: &TableId) -> Result<bool> {
         if self.memory.stopped.contains(table) {
-            return true;
+            return Ok(true);
         }
-        let Some(error) = self.memory.condemned.remove(table) else {
-            return false;
+        let held = self.tables.links.get(table).is_some_and(|link| link.held);
+        let error = match self.memory.condemned.remove(table) {
+            Some(error) => error,
+            None if held => incompatible(
+                table,
+                "it stopped before and has not been copied again",
+                "mend what stopped it",
+            ),
+            None => return Ok(false),
         };
-        self.memory.stopped.insert(table.clone());
-        self.outcome.stopped.push((table.clone(), error));
-        true
+        self.hold(table.clone(), error).await?;
+        Ok(true)
     }
 
     /// Applies the changes gathered so far.
@@ -145,7 +152,7 @@ impl<'w> Writer<'w> {
         let outcome = segment.apply(self.target, self.tables).await?;
         self.keep(outcome.tally).await?;
         for (table, error) in outcome.stopped {
-            self.stop(table, error)?;
+            self.stop(table, error).await?;
         }
         Ok(())
     }
@@ -162,20 +169,31 @@ impl<'w> Writer<'w> {
     }
 
     /// Stops a table; fails when a part of a source transaction would stay behind.
-    fn stop(&mut self, table: TableId, error: Error) -> Result<()> {
+    async fn stop(&mut self, table: TableId, error: Error) -> Result<()> {
         if self.memory.unfinished.contains(&table) {
             let message =
                 format!("table {table} stops: its transaction is applied again without it");
             self.memory.condemned.insert(table, error);
             return Err(Error::new(Reason::Unavailable, message));
         }
+        self.hold(table, error).await
+    }
+
+    /// Takes a table out, and remembers it in the target.
+    async fn hold(&mut self, table: TableId, error: Error) -> Result<()> {
         self.memory.stopped.insert(table.clone());
+        let mut evolution = Evolution {
+            session: self.target.session,
+            settings: self.target.settings,
+            tables: self.tables,
+        };
+        evolution.hold(&table).await?;
         self.outcome.stopped.push((table, error));
         Ok(())
     }
 
     async fn chunk(&mut self, chunk: &'w SnapshotChunk) -> Result<()> {
-        if self.is_stopped(&chunk.table.id) {
+        if self.is_stopped(&chunk.table.id).await? {
             return Ok(());
         }
         let plan = match self.tables.known(&chunk.table) {
@@ -185,7 +203,7 @@ impl<'w> Writer<'w> {
         let Some(plan) = plan else { return Ok(()) };
         match chunk::apply(self.target, self.tables, plan, chunk).await? {
             Ok(tally) => self.keep(tally).await,
-            Err((table, error)) => self.stop(table, error),
+            Err((table, error)) => self.stop(table, error).await,
         }
     }
 
@@ -195,14 +213,14 @@ impl<'w> Writer<'w> {
         if !linked.is_some_and(|link| link.schema.same_shape(source)) {
             let change = SchemaChange::Alter(Arc::clone(source));
             self.schema_change(&change).await?;
-            if self.is_stopped(&source.id) {
+            if self.is_stopped(&source.id).await? {
                 return Ok(None);
             }
         }
         match self.tables.plan(self.target.session, source).await {
             Ok(plan) => Ok(Some(plan)),
             Err(error) if error.class() == Class::StopTable => {
-                self.stop(source.id.clone(), error)?;
+                self.stop(source.id.clone(), error).await?;
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -211,7 +229,7 @@ impl<'w> Writer<'w> {
 
     /// Makes a change of the source's definition; a table that can't follow stops where it is.
     async fn schema_change(&mut self, change: &SchemaChange) -> Result<()> {
-        if self.is_stopped(change.table()) {
+        if self.is_stopped(change.table()).await? {
             return Ok(());
         }
         let concerned = concerned(change);
@@ -238,9 +256,9 @@ impl<'w> Writer<'w> {
             let waits = Error::new(error.reason(), error.message())
                 .with_table(to.clone())
                 .with_hint(error.hint().unwrap_or_default());
-            self.stop(to.clone(), waits)?;
+            self.stop(to.clone(), waits).await?;
         }
-        self.stop(change.table().clone(), error)
+        self.stop(change.table().clone(), error).await
     }
 
     fn put_back(&mut self, table: &TableId, link: Option<Link>) {
