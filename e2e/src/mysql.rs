@@ -68,7 +68,10 @@ impl MysqlDatabase {
     /// The first column of the first row.
     pub async fn value(&self, sql: impl AsRef<str>) -> Result<String> {
         let rows = self.rows(sql.as_ref()).await?;
-        let first = rows.into_iter().next().and_then(|row| row.into_iter().next());
+        let first = rows
+            .into_iter()
+            .next()
+            .and_then(|row| row.into_iter().next());
         first
             .flatten()
             .with_context(|| format!("no value: {}", shorten(sql.as_ref())))
@@ -103,7 +106,10 @@ impl Drop for MysqlDatabase {
 async fn drop_database(endpoint: &Endpoint, name: &str) -> Result<()> {
     let mut conn = connect(endpoint, None).await?;
     // A writer that a failed test left behind may hold a lock.
-    let sql = format!("SET lock_wait_timeout = 5; DROP DATABASE IF EXISTS {}", quote(name));
+    let sql = format!(
+        "SET lock_wait_timeout = 5; DROP DATABASE IF EXISTS {}",
+        quote(name)
+    );
     conn.query_drop(sql).await?;
     conn.disconnect().await?;
     Ok(())

@@ -205,7 +205,13 @@ fn resource_name(database: &str) -> String {
     let name: String = database
         .to_lowercase()
         .chars()
-        .map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' })
+        .map(|letter| {
+            if letter.is_ascii_alphanumeric() {
+                letter
+            } else {
+                '-'
+            }
+        })
         .collect();
     let start = name.len().saturating_sub(50);
     name[start..].trim_matches('-').to_owned()

@@ -54,7 +54,10 @@ impl PgDatabase {
     /// The first column of the first row.
     pub async fn value(&self, sql: impl AsRef<str>) -> Result<String> {
         let rows = self.rows(sql.as_ref()).await?;
-        let first = rows.into_iter().next().and_then(|row| row.into_iter().next());
+        let first = rows
+            .into_iter()
+            .next()
+            .and_then(|row| row.into_iter().next());
         first
             .flatten()
             .with_context(|| format!("no value: {}", shorten(sql.as_ref())))
@@ -120,7 +123,11 @@ pub async fn rows_of(client: &Client, sql: &str) -> Result<Vec<Vec<Option<String
     let rows = messages.iter().filter_map(|message| match message {
         SimpleQueryMessage::Row(row) => {
             let columns = 0..row.len();
-            Some(columns.map(|index| row.get(index).map(str::to_owned)).collect())
+            Some(
+                columns
+                    .map(|index| row.get(index).map(str::to_owned))
+                    .collect(),
+            )
         }
         _ => None,
     });

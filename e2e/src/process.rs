@@ -304,8 +304,7 @@ impl Drop for Sluice {
 
 /// Whether every table is copied and the log is followed.
 pub fn is_streaming(status: &AgentStatus) -> bool {
-    status.phase == Phase::Streaming
-        && status.snapshot.tables_done == status.snapshot.tables_total
+    status.phase == Phase::Streaming && status.snapshot.tables_done == status.snapshot.tables_total
 }
 
 /// The program: `$SLUICE_BIN`, else the release build.

@@ -63,12 +63,14 @@ impl TcpProxy {
 
     /// Closes every connection and refuses new ones.
     pub fn cut(&self) {
-        self.behaviour.send_modify(|behaviour| behaviour.open = false);
+        self.behaviour
+            .send_modify(|behaviour| behaviour.open = false);
     }
 
     /// Accepts connections again; returns when it listens.
     pub async fn restore(&self) -> Result<()> {
-        self.behaviour.send_modify(|behaviour| behaviour.open = true);
+        self.behaviour
+            .send_modify(|behaviour| behaviour.open = true);
         wait_for("the proxy to listen", Duration::from_secs(10), || async {
             TcpStream::connect(self.address).await?;
             Ok(Some(()))
@@ -78,12 +80,14 @@ impl TcpProxy {
 
     /// Keeps connections open but lets nothing pass.
     pub fn stall(&self) {
-        self.behaviour.send_modify(|behaviour| behaviour.flowing = false);
+        self.behaviour
+            .send_modify(|behaviour| behaviour.flowing = false);
     }
 
     /// Lets bytes pass again.
     pub fn resume(&self) {
-        self.behaviour.send_modify(|behaviour| behaviour.flowing = true);
+        self.behaviour
+            .send_modify(|behaviour| behaviour.flowing = true);
     }
 
     /// Limits each connection's rate in each direction; `None` lifts the limit.
@@ -99,11 +103,7 @@ impl Drop for TcpProxy {
     }
 }
 
-async fn serve(
-    listener: TcpListener,
-    target: String,
-    mut watched: watch::Receiver<Behaviour>,
-) {
+async fn serve(listener: TcpListener, target: String, mut watched: watch::Receiver<Behaviour>) {
     let address = listener.local_addr();
     let mut listener = Some(listener);
     let mut connections = JoinSet::new();
@@ -160,7 +160,11 @@ async fn pump(
         let Ok(length @ 1..) = from.read(&mut buffer).await else {
             return;
         };
-        if watched.wait_for(|behaviour| behaviour.flowing).await.is_err() {
+        if watched
+            .wait_for(|behaviour| behaviour.flowing)
+            .await
+            .is_err()
+        {
             return;
         }
         let limit = watched.borrow().bytes_per_second;

@@ -165,9 +165,7 @@ impl ThrowAway {
     }
 
     async fn start_new(kinds: &[Kind], mysql: &[&str], postgres: &[&str]) -> Result<Self> {
-        let state = tempfile::Builder::new()
-            .prefix("sluice-e2e-")
-            .tempdir()?;
+        let state = tempfile::Builder::new().prefix("sluice-e2e-").tempdir()?;
         // The servers run as users of their own.
         std::fs::set_permissions(
             state.path(),

@@ -30,12 +30,19 @@ fn reader(client: Client, schema: String, stop: Arc<AtomicBool>) -> JoinHandle<R
         while !stop.load(Ordering::Relaxed) || reads < READS {
             let rows = rows_of(&client, &sql).await?;
             let cell = |index: usize| rows[0][index].clone().unwrap_or_default();
-            ensure!(cell(0) == ACCOUNTS_SUM.to_string(), "the accounts hold {} together", cell(0));
+            ensure!(
+                cell(0) == ACCOUNTS_SUM.to_string(),
+                "the accounts hold {} together",
+                cell(0)
+            );
             ensure!(cell(1) == "50", "there are {} accounts", cell(1));
             // Half of a swap is never seen either.
             ensure!(cell(3) == "40", "{} different seats", cell(3));
             let now: i64 = cell(2).parse()?;
-            ensure!(now >= counted, "the counters went back from {counted} to {now}");
+            ensure!(
+                now >= counted,
+                "the counters went back from {counted} to {now}"
+            );
             counted = now;
             reads += 1;
         }
@@ -60,10 +67,18 @@ async fn a_reader_of_the_replica_sees_only_states_that_the_source_had() -> Resul
     let mut sluice = Sluice::run(&file, &[])?;
     sluice.wait_streaming().await?;
 
-    let stop = Arc::new(AtomicBool::new(false));
+    let ending = Arc::new(AtomicBool::new(false));
     let readers: Vec<JoinHandle<Result<usize>>> = vec![
-        reader(postgres.client().await?, mysql.name.clone(), Arc::clone(&stop)),
-        reader(postgres.client().await?, mysql.name.clone(), Arc::clone(&stop)),
+        reader(
+            postgres.client().await?,
+            mysql.name.clone(),
+            Arc::clone(&ending),
+        ),
+        reader(
+            postgres.client().await?,
+            mysql.name.clone(),
+            Arc::clone(&ending),
+        ),
     ];
     for _ in 0..4 {
         let before = sluice.wait_streaming().await?.rows_total;
@@ -77,7 +92,7 @@ async fn a_reader_of_the_replica_sees_only_states_that_the_source_had() -> Resul
     }
     sluice.wait_streaming().await?;
     writers.stop().await?;
-    stop.store(true, Ordering::Relaxed);
+    ending.store(true, Ordering::Relaxed);
     for reader in readers {
         let reads = reader.await??;
         ensure!(reads >= READS);
@@ -91,24 +106,34 @@ async fn whoever_wrote_can_ask_the_replica_whether_it_has_seen_the_write() -> Re
     let servers = Servers::from_env();
     let mysql = MysqlDatabase::create(&servers, "seen").await?;
     let postgres = PgDatabase::create(&servers, "seen").await?;
-    mysql.exec("CREATE TABLE t (id int PRIMARY KEY, x int)").await?;
+    mysql
+        .exec("CREATE TABLE t (id int PRIMARY KEY, x int)")
+        .await?;
     let mut sluice = Sluice::run(&PipelineFile::new(&mysql, &postgres).write()?, &[])?;
     sluice.wait_streaming().await?;
     let client = postgres.client().await?;
     for id in 0..20 {
-        mysql.exec(format!("INSERT INTO t VALUES ({id}, {id})")).await?;
+        mysql
+            .exec(format!("INSERT INTO t VALUES ({id}, {id})"))
+            .await?;
         let gtid = mysql.value("SELECT @@global.gtid_executed").await?;
         wait_for("the write", Duration::from_secs(30), || async {
-            let row = client.query_one("SELECT sluice.replicated($1)", &[&gtid]).await?;
+            let row = client
+                .query_one("SELECT sluice.replicated($1)", &[&gtid])
+                .await?;
             Ok(row.get::<_, bool>(0).then_some(()))
         })
         .await?;
         // The answer and the row are visible together.
-        let rows = postgres.value(format!("SELECT count(*) FROM \"{}\".t", mysql.name)).await?;
+        let rows = postgres
+            .value(format!("SELECT count(*) FROM \"{}\".t", mysql.name))
+            .await?;
         assert_eq!(rows, (id + 1).to_string());
     }
     let unknown = "ffffffff-ffff-ffff-ffff-ffffffffffff:1";
-    let row = client.query_one("SELECT sluice.replicated($1)", &[&unknown]).await?;
+    let row = client
+        .query_one("SELECT sluice.replicated($1)", &[&unknown])
+        .await?;
     assert!(!row.get::<_, bool>(0));
     Ok(())
 }

@@ -41,8 +41,12 @@ impl World {
                 self.servers.kill(Kind::Postgres).await?;
                 self.servers.start(Kind::Postgres).await?;
             }
-            _ if round % 3 == 0 => {
-                let proxy = if self.rng.bool() { &self.mysql_proxy } else { &self.postgres_proxy };
+            _ if round.is_multiple_of(3) => {
+                let proxy = if self.rng.bool() {
+                    &self.mysql_proxy
+                } else {
+                    &self.postgres_proxy
+                };
                 proxy.cut();
                 sleep(Duration::from_millis(self.rng.u64(..300))).await;
                 proxy.restore().await?;
@@ -60,7 +64,9 @@ impl World {
 }
 
 fn seed() -> u64 {
-    let given = env::var("SLUICE_SEED").ok().and_then(|seed| seed.parse().ok());
+    let given = env::var("SLUICE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
     given.unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         now.map_or(1, |now| now.as_micros() as u64 % 1_000_000)
@@ -73,7 +79,10 @@ async fn check_sum(postgres: &PgDatabase, schema: &str) -> Result<()> {
     if postgres.value(exists).await? == "t" {
         let sql = format!("SELECT coalesce(sum(balance), 0) FROM \"{schema}\".accounts");
         let sum = postgres.value(sql).await?;
-        ensure!(sum == "0" || sum == ACCOUNTS_SUM.to_string(), "the replica's accounts hold {sum}");
+        ensure!(
+            sum == "0" || sum == ACCOUNTS_SUM.to_string(),
+            "the replica's accounts hold {sum}"
+        );
     }
     Ok(())
 }
@@ -111,12 +120,23 @@ async fn sixty_kills_and_broken_servers_and_networks_lose_nothing() -> Result<()
     for round in 1..=KILLS {
         // A copy of one table begins again now and then, and is interrupted as well.
         let again = round % 12 == 0;
-        let arguments: &[&str] = if again { &["--resnapshot", &orders] } else { &[] };
+        let arguments: &[&str] = if again {
+            &["--resnapshot", &orders]
+        } else {
+            &[]
+        };
         let mut sluice = Sluice::run(&file, arguments)?;
         world.trouble(round).await?;
         world.random_moment().await;
-        ensure!(sluice.is_running()?, "sluice ended by itself: {}", sluice.stderr());
-        let copying = sluice.status().await.is_ok_and(|status| status.snapshot.percent < 100);
+        ensure!(
+            sluice.is_running()?,
+            "sluice ended by itself: {}",
+            sluice.stderr()
+        );
+        let copying = sluice
+            .status()
+            .await
+            .is_ok_and(|status| status.snapshot.percent < 100);
         snapshots += u32::from(copying);
         sluice.kill_nine().await?;
         check_sum(&postgres, &mysql.name).await?;

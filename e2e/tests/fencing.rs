@@ -8,8 +8,12 @@ use sluice_e2e::{
     assert_equal,
 };
 
-const GENTLY: WriterOptions =
-    WriterOptions { count: 2, seed: 3, changes_per_second: Some(500), bulk: false };
+const GENTLY: WriterOptions = WriterOptions {
+    count: 2,
+    seed: 3,
+    changes_per_second: Some(500),
+    bulk: false,
+};
 
 async fn world(label: &str) -> Result<(MysqlDatabase, PgDatabase, Shop)> {
     let servers = Servers::from_env();

@@ -30,7 +30,11 @@ async fn the_comparison_finds_every_kind_of_difference_and_names_keys_only() -> 
         .await?;
     let pair = Pair::same(&mysql, "t");
     let found = compare(&mysql, &postgres, &pair).await?;
-    assert_eq!((found.mysql_rows, found.postgres_rows, found.different), (2, 2, 0), "{found:?}");
+    assert_eq!(
+        (found.mysql_rows, found.postgres_rows, found.different),
+        (2, 2, 0),
+        "{found:?}"
+    );
 
     postgres
         .exec(format!(
@@ -39,8 +43,11 @@ async fn the_comparison_finds_every_kind_of_difference_and_names_keys_only() -> 
         ))
         .await?;
     let found = compare(&mysql, &postgres, &pair).await?;
-    let examples =
-        ["id=1 differs in s", "id=2 is missing in PostgreSQL", "id=7 is only in PostgreSQL"];
+    let examples = [
+        "id=1 differs in s",
+        "id=2 is missing in PostgreSQL",
+        "id=7 is only in PostgreSQL",
+    ];
     assert_eq!(found.examples, examples);
     Ok(())
 }
@@ -51,14 +58,23 @@ async fn writers_keep_the_shop_consistent_while_its_server_is_killed() -> Result
     let database = MysqlDatabase::create(own.servers(), "shop").await?;
     let shop = Shop::create(&database).await?;
     shop.load_rows(2_000).await?;
-    let options = WriterOptions { count: 3, changes_per_second: Some(2_000), ..Default::default() };
+    let options = WriterOptions {
+        count: 3,
+        changes_per_second: Some(2_000),
+        ..Default::default()
+    };
     let writers = Writers::start_with(&shop, options).await?;
     own.restart(Kind::Mysql).await?;
     own.kill(Kind::Mysql).await?;
     own.start(Kind::Mysql).await?;
     let report = writers.stop().await?;
-    assert!(report.transactions > 10 && report.failures > 0, "{report:?}");
-    let sum = database.value("SELECT CAST(SUM(balance) AS SIGNED) FROM accounts").await?;
+    assert!(
+        report.transactions > 10 && report.failures > 0,
+        "{report:?}"
+    );
+    let sum = database
+        .value("SELECT CAST(SUM(balance) AS SIGNED) FROM accounts")
+        .await?;
     assert_eq!(sum.parse::<i64>()?, sluice_e2e::workload::ACCOUNTS_SUM);
     Ok(())
 }

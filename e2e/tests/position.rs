@@ -11,8 +11,12 @@ use sluice_e2e::{
 };
 
 const SOON: Duration = Duration::from_secs(60);
-const GENTLY: WriterOptions =
-    WriterOptions { count: 3, seed: 5, changes_per_second: Some(1_000), bulk: true };
+const GENTLY: WriterOptions = WriterOptions {
+    count: 3,
+    seed: 5,
+    changes_per_second: Some(1_000),
+    bulk: true,
+};
 
 /// What the target holds: rows and position.
 async fn state_of(postgres: &PgDatabase, schema: &str) -> Result<Vec<Vec<Option<String>>>> {
@@ -38,7 +42,10 @@ async fn ends_with_lost_position(file: &sluice_e2e::WrittenPipeline) -> Result<(
     let (status, stderr) = sluice.exit_within(SOON).await?;
     assert_eq!(status.code(), Some(1), "{stderr}");
     ensure!(stderr.contains("PositionLost"), "{stderr}");
-    ensure!(stderr.to_lowercase().contains("resnapshot"), "no remedy: {stderr}");
+    ensure!(
+        stderr.to_lowercase().contains("resnapshot"),
+        "no remedy: {stderr}"
+    );
     Ok(())
 }
 
@@ -53,10 +60,15 @@ async fn purged_logs_stop_the_pipeline_untouched_until_a_new_copy_is_asked_for()
     run_once(&file.write()?, &[]).await?;
     let before = state_of(&postgres, &mysql.name).await?;
 
-    mysql.exec("UPDATE orders SET quantity = quantity + 1; DELETE FROM orders WHERE id % 3 = 0;").await?;
+    mysql
+        .exec("UPDATE orders SET quantity = quantity + 1; DELETE FROM orders WHERE id % 3 = 0;")
+        .await?;
     mysql.exec("FLUSH BINARY LOGS").await?;
     let logs = mysql.rows("SHOW BINARY LOGS").await?;
-    let last = logs.last().and_then(|row| row[0].clone()).unwrap_or_default();
+    let last = logs
+        .last()
+        .and_then(|row| row[0].clone())
+        .unwrap_or_default();
     mysql.exec(format!("PURGE BINARY LOGS TO '{last}'")).await?;
     ends_with_lost_position(&file.write()?).await?;
     assert_eq!(state_of(&postgres, &mysql.name).await?, before);
@@ -166,15 +178,23 @@ async fn a_table_that_stopped_alone_comes_back_by_a_new_copy() -> Result<()> {
     let orders = format!("{}.orders", mysql.name);
     let mut sluice = Sluice::run(&file, &[])?;
     sluice.wait_caught_up().await?;
-    mysql.exec("ALTER TABLE orders ADD COLUMN extra int DEFAULT 7; UPDATE orders SET extra = 8;").await?;
+    mysql
+        .exec("ALTER TABLE orders ADD COLUMN extra int DEFAULT 7; UPDATE orders SET extra = 8;")
+        .await?;
     let status = sluice
         .wait_until("the table to stop", SOON, |status| {
-            status.tables.get(&orders).is_some_and(|table| table.error.is_some())
+            status
+                .tables
+                .get(&orders)
+                .is_some_and(|table| table.error.is_some())
         })
         .await?;
     let error = status.tables[&orders].error.clone().unwrap_or_default();
     assert_eq!(error.reason, "SchemaChangeRefused");
-    ensure!(error.hint.is_some_and(|hint| hint.contains("resnapshot")), "no remedy");
+    ensure!(
+        error.hint.is_some_and(|hint| hint.contains("resnapshot")),
+        "no remedy"
+    );
     // The others go on.
     mysql.exec("UPDATE counters SET x = x + 5").await?;
     let moved = format!("SELECT min(x) FROM \"{}\".counters", mysql.name);

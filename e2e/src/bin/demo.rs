@@ -59,11 +59,17 @@ async fn demo() -> Result<bool> {
     postgres.keep();
     let shop = load(&mysql).await?;
 
-    let file = PipelineFile::new(&mysql, &postgres).named("shop", "shop-replica").write()?;
-    println!("Writers now change about {CHANGES_PER_SECOND} rows per second: inserts, updates, deletes,");
+    let file = PipelineFile::new(&mysql, &postgres)
+        .named("shop", "shop-replica")
+        .write()?;
+    println!(
+        "Writers now change about {CHANGES_PER_SECOND} rows per second: inserts, updates, deletes,"
+    );
     println!("key changes, swaps of unique values and money transfers. Meanwhile:\n");
     println!("    sluice run -f {}\n", file.path().display());
-    println!("copies every table without locking any, and follows the binary log at the same time.\n");
+    println!(
+        "copies every table without locking any, and follows the binary log at the same time.\n"
+    );
     let options = WriterOptions {
         changes_per_second: Some(CHANGES_PER_SECOND),
         bulk: false,
@@ -72,7 +78,9 @@ async fn demo() -> Result<bool> {
     let writers = Writers::start_with(&shop, options).await?;
     let started = Instant::now();
     let mut sluice = Sluice::run_visibly(&file)?;
-    let status = sluice.wait_until("the copy", COPY_MAX, is_streaming).await?;
+    let status = sluice
+        .wait_until("the copy", COPY_MAX, is_streaming)
+        .await?;
     let copied = started.elapsed();
     let rows = status.snapshot.rows_copied;
     if keeps_running() {
@@ -86,7 +94,10 @@ async fn demo() -> Result<bool> {
     let behind = stopped.elapsed();
     sluice.terminate().await?;
 
-    println!("\nCopied {} rows in {copied:.1?} while the writers wrote.", grouped(rows));
+    println!(
+        "\nCopied {} rows in {copied:.1?} while the writers wrote.",
+        grouped(rows)
+    );
     println!(
         "The writers made {} transactions with {} changes; {behind:.1?} after the last one the",
         grouped(report.transactions),
@@ -108,7 +119,10 @@ async fn load(mysql: &MysqlDatabase) -> Result<Shop> {
 }
 
 async fn compare_all(mysql: &MysqlDatabase, postgres: &PgDatabase) -> Result<bool> {
-    println!("  {:<14}{:>12}{:>12}{:>12}", "table", "MySQL", "PostgreSQL", "different");
+    println!(
+        "  {:<14}{:>12}{:>12}{:>12}",
+        "table", "MySQL", "PostgreSQL", "different"
+    );
     let mut different = 0;
     for table in Shop::TABLES {
         let found = compare(mysql, postgres, &Pair::same(mysql, table)).await?;

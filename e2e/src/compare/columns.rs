@@ -67,10 +67,19 @@ impl TablePlan {
         }
         key_places.sort_unstable();
         let key: Vec<usize> = key_places.into_iter().map(|(_, index)| index).collect();
-        let mysql_table = format!("{}.{}", mysql::quote(database), mysql::quote(&pair.mysql_table));
-        let target = format!("{}.{}", postgres::quote(&pair.schema), postgres::quote(&pair.table));
+        let mysql_table = format!(
+            "{}.{}",
+            mysql::quote(database),
+            mysql::quote(&pair.mysql_table)
+        );
+        let target = format!(
+            "{}.{}",
+            postgres::quote(&pair.schema),
+            postgres::quote(&pair.table)
+        );
         let condition = pair.condition.as_deref().unwrap_or("TRUE");
-        let mysql_side = |column: &'_ ColumnPlan| (column.mysql.value.clone(), column.mysql.order.clone());
+        let mysql_side =
+            |column: &'_ ColumnPlan| (column.mysql.value.clone(), column.mysql.order.clone());
         let postgres_side =
             |column: &'_ ColumnPlan| (column.postgres.value.clone(), column.postgres.order.clone());
         let from = format!("{mysql_table} WHERE {condition}");
@@ -90,12 +99,10 @@ fn query(
     side: impl Fn(&ColumnPlan) -> (String, String),
 ) -> String {
     let values: Vec<String> = columns.iter().map(|column| side(column).0).collect();
-    let mut sql = format!("SELECT {} FROM {from}", values.join(", "));
     let orders: Vec<String> = key.iter().map(|index| side(&columns[*index]).1).collect();
-    if !orders.is_empty() {
-        sql.push_str(&format!(" ORDER BY {}", orders.join(", ")));
-    }
-    sql
+    let (values, orders) = (values.join(", "), orders.join(", "));
+    let order_by = if key.is_empty() { "" } else { " ORDER BY " };
+    format!("SELECT {values} FROM {from}{order_by}{orders}")
 }
 
 struct SourceColumn {
@@ -113,12 +120,14 @@ async fn source_columns(conn: &mut Conn, database: &str, table: &str) -> Result<
          WHERE c.table_schema = ? AND c.table_name = ? ORDER BY c.ordinal_position";
     let rows: Vec<(String, String, String, Option<u32>)> =
         conn.exec(sql, (database, table)).await?;
-    let columns = rows.into_iter().map(|(name, data_type, column_type, key_place)| SourceColumn {
-        name,
-        data_type,
-        column_type,
-        key_place,
-    });
+    let columns = rows
+        .into_iter()
+        .map(|(name, data_type, column_type, key_place)| SourceColumn {
+            name,
+            data_type,
+            column_type,
+            key_place,
+        });
     Ok(columns.collect())
 }
 
@@ -162,20 +171,28 @@ fn plan_column(source: &SourceColumn, target: &TargetColumn) -> ColumnPlan {
         Kind::Whole if to_bool => (format!("{here} <> 0"), format!("{there}::int::text")),
         // Adding zero takes ZEROFILL away.
         Kind::Whole | Kind::Decimal => (format!("{here} + 0"), there_as_is),
-        Kind::Float => (format!("CAST({here} AS DOUBLE)"), format!("{there}::float8::text")),
+        Kind::Float => (
+            format!("CAST({here} AS DOUBLE)"),
+            format!("{there}::float8::text"),
+        ),
         Kind::Bits if to_bool => (format!("BIN({here} + 0)"), format!("{there}::int::text")),
         Kind::Bits if target.type_name.starts_with("int") => (format!("{here} + 0"), there_as_is),
         Kind::Bits => {
-            let digits: String = source.column_type.chars().filter(char::is_ascii_digit).collect();
+            let digits: String = source
+                .column_type
+                .chars()
+                .filter(char::is_ascii_digit)
+                .collect();
             (format!("LPAD(BIN({here} + 0), {digits}, '0')"), there_as_is)
         }
         Kind::Text if target.type_name.starts_with('_') => {
             (here.clone(), format!("array_to_string({there}, ',')"))
         }
         Kind::Text => text_values(&here, &there),
-        Kind::Bytes if target.type_name == "uuid" => {
-            (format!("HEX({here})"), format!("upper(replace({there}::text, '-', ''))"))
-        }
+        Kind::Bytes if target.type_name == "uuid" => (
+            format!("HEX({here})"),
+            format!("upper(replace({there}::text, '-', ''))"),
+        ),
         Kind::Bytes => bytes_values(&here, &there),
         Kind::Moment | Kind::Json => (here.clone(), there_as_is),
         Kind::Span => (
@@ -199,8 +216,14 @@ fn plan_column(source: &SourceColumn, target: &TargetColumn) -> ColumnPlan {
     ColumnPlan {
         name: source.name.clone(),
         kind,
-        mysql: Expression { value: mysql_value, order: mysql_order },
-        postgres: Expression { value: postgres_value, order: postgres_order },
+        mysql: Expression {
+            value: mysql_value,
+            order: mysql_order,
+        },
+        postgres: Expression {
+            value: postgres_value,
+            order: postgres_order,
+        },
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) fn canonical(text: &str) -> Option<String> {
 type Letters<'a> = Peekable<Chars<'a>>;
 
 fn skip_space(letters: &mut Letters<'_>) {
-    while letters.next_if(|letter| letter.is_ascii_whitespace()).is_some() {}
+    while letters.next_if(char::is_ascii_whitespace).is_some() {}
 }
 
 fn value(letters: &mut Letters<'_>) -> Option<String> {
@@ -55,7 +55,10 @@ fn object(letters: &mut Letters<'_>) -> Option<String> {
         }
     }
     letters.next();
-    let members: Vec<String> = members.iter().map(|(key, value)| format!("{key}:{value}")).collect();
+    let members: Vec<String> = members
+        .iter()
+        .map(|(key, value)| format!("{key}:{value}"))
+        .collect();
     Some(format!("{{{}}}", members.join(",")))
 }
 
@@ -130,7 +133,10 @@ mod tests {
             ("-0.0", "0"),
             ("18446744073709551615", "1.8446744073709551615e19"),
             ("1E-3", "0.001"),
-            (r#"{"a": 1, "b": [true, null]}"#, r#"{"b":[true,null],"a":1}"#),
+            (
+                r#"{"a": 1, "b": [true, null]}"#,
+                r#"{"b":[true,null],"a":1}"#,
+            ),
             (r#""\u00e9\/""#, "\"é/\""),
         ] {
             assert!(canonical(left).is_some(), "{left}");
@@ -140,7 +146,10 @@ mod tests {
 
     #[test]
     fn documents_that_differ_are_different() {
-        assert_ne!(canonical("18446744073709551615"), canonical("18446744073709551616"));
+        assert_ne!(
+            canonical("18446744073709551615"),
+            canonical("18446744073709551616")
+        );
         assert_ne!(canonical("\"1\""), canonical("1"));
         assert_ne!(canonical("[1,2]"), canonical("[2,1]"));
         assert_eq!(canonical("nonsense"), None);

@@ -11,9 +11,16 @@ use crate::compare::{Comparison, canonical::Canonical, columns::TablePlan};
 
 /// Reads both sides to their ends.
 pub(super) async fn run(conn: &mut Conn, client: &Client, plan: &TablePlan) -> Result<Comparison> {
-    let left = Left { result: conn.query_iter(&plan.mysql_query).await.context("MySQL")? };
-    let stream = client.simple_query_raw(&plan.postgres_query).await.context("PostgreSQL")?;
-    let right = Right { stream: Box::pin(stream) };
+    let left = Left {
+        result: conn.query_iter(&plan.mysql_query).await.context("MySQL")?,
+    };
+    let stream = client
+        .simple_query_raw(&plan.postgres_query)
+        .await
+        .context("PostgreSQL")?;
+    let right = Right {
+        stream: Box::pin(stream),
+    };
     if plan.key.is_empty() {
         as_multisets(left, right, plan).await
     } else {
@@ -59,7 +66,11 @@ impl Right {
     }
 }
 
-async fn in_key_order(mut left: Left<'_>, mut right: Right, plan: &TablePlan) -> Result<Comparison> {
+async fn in_key_order(
+    mut left: Left<'_>,
+    mut right: Right,
+    plan: &TablePlan,
+) -> Result<Comparison> {
     let mut found = Comparison::default();
     let (mut here, mut there) = (left.next().await?, right.next().await?);
     loop {
@@ -71,16 +82,26 @@ async fn in_key_order(mut left: Left<'_>, mut right: Right, plan: &TablePlan) ->
         };
         match (order, &here, &there) {
             (Ordering::Less, Some(row), _) => {
-                found.differ(|| format!("{} is missing in PostgreSQL", key_of(plan, |at| row.get(at))));
+                found.differ(|| {
+                    format!(
+                        "{} is missing in PostgreSQL",
+                        key_of(plan, |at| row.get(at))
+                    )
+                });
             }
             (Ordering::Greater, _, Some(row)) => {
-                found.differ(|| format!("{} is only in PostgreSQL", key_of(plan, |at| row.get(at))));
+                found
+                    .differ(|| format!("{} is only in PostgreSQL", key_of(plan, |at| row.get(at))));
             }
             (_, Some(here), Some(there)) => {
                 let columns = different_columns(here, there, plan);
                 if !columns.is_empty() {
                     found.differ(|| {
-                        format!("{} differs in {}", key_of(plan, |at| here.get(at)), columns.join(", "))
+                        format!(
+                            "{} differs in {}",
+                            key_of(plan, |at| here.get(at)),
+                            columns.join(", ")
+                        )
                     });
                 }
             }
@@ -126,21 +147,33 @@ fn different_columns<'a>(
 
 fn key_of<'a>(plan: &TablePlan, cell: impl Fn(usize) -> Option<&'a str>) -> String {
     let pieces = plan.key.iter().map(|&index| {
-        format!("{}={}", plan.columns[index].name, cell(index).unwrap_or("NULL"))
+        format!(
+            "{}={}",
+            plan.columns[index].name,
+            cell(index).unwrap_or("NULL")
+        )
     });
     pieces.collect::<Vec<_>>().join(" ")
 }
 
-async fn as_multisets(mut left: Left<'_>, mut right: Right, plan: &TablePlan) -> Result<Comparison> {
+async fn as_multisets(
+    mut left: Left<'_>,
+    mut right: Right,
+    plan: &TablePlan,
+) -> Result<Comparison> {
     let mut found = Comparison::default();
     let mut counts: HashMap<String, i64> = HashMap::new();
     while let Some(row) = left.next().await? {
         found.mysql_rows += 1;
-        *counts.entry(whole_row(plan, |index| row.get(index))).or_default() += 1;
+        *counts
+            .entry(whole_row(plan, |index| row.get(index)))
+            .or_default() += 1;
     }
     while let Some(row) = right.next().await? {
         found.postgres_rows += 1;
-        *counts.entry(whole_row(plan, |index| row.get(index))).or_default() -= 1;
+        *counts
+            .entry(whole_row(plan, |index| row.get(index)))
+            .or_default() -= 1;
     }
     for count in counts.into_values().filter(|count| *count != 0) {
         let side = if count > 0 { "MySQL" } else { "PostgreSQL" };

@@ -75,7 +75,10 @@ pub async fn assert_equal(
     postgres: &PgDatabase,
     tables: &[&str],
 ) -> Result<()> {
-    let pairs: Vec<Pair> = tables.iter().map(|table| Pair::same(mysql, table)).collect();
+    let pairs: Vec<Pair> = tables
+        .iter()
+        .map(|table| Pair::same(mysql, table))
+        .collect();
     assert_pairs_equal(mysql, postgres, &pairs).await
 }
 

@@ -106,7 +106,11 @@ impl Shop {
             ("accounts", ACCOUNTS, "i, 1000"),
             ("counters", COUNTERS, "i, 0"),
             ("seats", SEATS, "i, i, CONCAT('guest ', i)"),
-            ("events", 300, "CONCAT('kind ', i % 9), '2024-05-05 05:05:05', NULL"),
+            (
+                "events",
+                300,
+                "CONCAT('kind ', i % 9), '2024-05-05 05:05:05', NULL",
+            ),
             ("tags", TAGS, "CONCAT('tag ', i), 0"),
             ("order_lines", 2_000, line),
         ] {
@@ -137,7 +141,8 @@ impl Shop {
         let values = format!("i, {ORDER_VALUES}");
         while after < until {
             let rows = LOAD_ROWS.min(until - after);
-            conn.query_drop(insert("orders", &values, after, rows)).await?;
+            conn.query_drop(insert("orders", &values, after, rows))
+                .await?;
             after += rows;
         }
         Ok(conn.disconnect().await?)
@@ -150,8 +155,9 @@ impl Shop {
     /// How many orders there are, about.
     pub(crate) async fn highest_order(&self) -> Result<u64> {
         let mut conn = self.connect().await?;
-        let highest: Option<Option<u64>> =
-            conn.query_first("SELECT CAST(MAX(id) AS UNSIGNED) FROM orders").await?;
+        let highest: Option<Option<u64>> = conn
+            .query_first("SELECT CAST(MAX(id) AS UNSIGNED) FROM orders")
+            .await?;
         conn.disconnect().await?;
         Ok(highest.flatten().unwrap_or(0))
     }

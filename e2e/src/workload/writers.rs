@@ -58,7 +58,7 @@ pub struct WriterReport {
 
 /// Running writers. They stop when this is dropped, too.
 pub struct Writers {
-    stop: Arc<AtomicBool>,
+    ending: Arc<AtomicBool>,
     tasks: JoinSet<WriterReport>,
 }
 
@@ -74,14 +74,14 @@ impl Writers {
 
     /// Starts writers.
     pub async fn start_with(shop: &Shop, options: WriterOptions) -> Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
+        let ending = Arc::new(AtomicBool::new(false));
         let highest = shop.highest_order().await?.max(100);
         let mut tasks = JoinSet::new();
         for number in 0..options.count {
             let rate = options.changes_per_second;
             let writer = Writer {
                 shop: shop.clone(),
-                stop: Arc::clone(&stop),
+                ending: Arc::clone(&ending),
                 rng: Rng::with_seed(options.seed.wrapping_mul(1_000).wrapping_add(number as u64)),
                 highest,
                 bulk: options.bulk,
@@ -89,12 +89,12 @@ impl Writers {
             };
             tasks.spawn(writer.run());
         }
-        Ok(Self { stop, tasks })
+        Ok(Self { ending, tasks })
     }
 
     /// Ends the transactions that are open, and every writer.
     pub async fn stop(mut self) -> Result<WriterReport> {
-        self.stop.store(true, Ordering::Relaxed);
+        self.ending.store(true, Ordering::Relaxed);
         let mut total = WriterReport::default();
         let all = async {
             while let Some(report) = self.tasks.join_next().await {
@@ -115,7 +115,7 @@ impl Writers {
 
 struct Writer {
     shop: Shop,
-    stop: Arc<AtomicBool>,
+    ending: Arc<AtomicBool>,
     rng: Rng,
     highest: u64,
     bulk: bool,
@@ -127,7 +127,7 @@ impl Writer {
         let mut report = WriterReport::default();
         let mut conn = None;
         let mut due = Instant::now();
-        while !self.stop.load(Ordering::Relaxed) {
+        while !self.ending.load(Ordering::Relaxed) {
             let script = transactions::random(&mut self.rng, self.highest, self.bulk);
             match self.transact(&mut conn, &script.sql).await {
                 Ok(()) => {
@@ -139,7 +139,11 @@ impl Writer {
             if let Some(rate) = self.changes_per_second {
                 due += Duration::from_secs_f64(script.changes as f64 / rate);
                 // What a pause of the server cost is not made up for.
-                due = due.max(Instant::now().checked_sub(Duration::from_secs(1)).unwrap_or(due));
+                due = due.max(
+                    Instant::now()
+                        .checked_sub(Duration::from_secs(1))
+                        .unwrap_or(due),
+                );
                 self.sleep_until(due).await;
             }
         }
@@ -148,7 +152,7 @@ impl Writer {
 
     /// Sleeps, but not through the order to stop.
     async fn sleep_until(&self, due: Instant) {
-        while Instant::now() < due && !self.stop.load(Ordering::Relaxed) {
+        while Instant::now() < due && !self.ending.load(Ordering::Relaxed) {
             sleep_until(due.min(Instant::now() + Duration::from_millis(50))).await;
         }
     }
