@@ -8,8 +8,13 @@ use super::reader::{Checked, Fault, Reader};
 /// Bytes that a group of 0 to 9 digits takes.
 const GROUP_BYTES: [usize; 10] = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4];
 
-/// The longest text: sign, 65 digits, point, and a zero before it.
-const TEXT_BYTES_MAX: usize = 72;
+/// A column has 65 digits at most, but inside a JSON document the server counts whole groups: a
+/// `decimal(65,30)` there may say that it has 66 digits.
+const DIGITS_MAX: u8 = 81;
+/// The longest packed value: nine whole groups.
+const PACKED_BYTES_MAX: usize = 40;
+/// The longest text: sign, digits, point, and a zero before it.
+const TEXT_BYTES_MAX: usize = 88;
 
 /// How a decimal column's values are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +27,7 @@ pub(crate) struct DecimalLayout {
 impl DecimalLayout {
     /// The layout of `decimal(precision, scale)`.
     pub(crate) fn new(precision: u8, scale: u8) -> Checked<Self> {
-        if precision > 65 || scale > 30 || scale > precision {
+        if precision > DIGITS_MAX || scale > 30 || scale > precision {
             return Err(Fault::Malformed("has an impossible decimal precision"));
         }
         let whole_digits = precision - scale;
@@ -50,7 +55,7 @@ impl DecimalLayout {
         };
         let negative = first & 0x80 == 0;
         let mask = if negative { 0xff } else { 0 };
-        let mut bytes = [0; 32];
+        let mut bytes = [0; PACKED_BYTES_MAX];
         for (to, from) in bytes.iter_mut().zip(packed) {
             *to = from ^ mask;
         }
@@ -193,7 +198,7 @@ mod tests {
 
     #[test]
     fn impossible_layouts_and_digits_are_faults() {
-        assert!(DecimalLayout::new(66, 0).is_err());
+        assert!(DecimalLayout::new(82, 0).is_err());
         assert!(DecimalLayout::new(10, 11).is_err());
         let layout = DecimalLayout::new(1, 0).unwrap();
         let mut text = DecimalText::new();
