@@ -19,8 +19,11 @@ async fn a_transaction_of_a_million_rows_passes_through_little_memory() -> Resul
     let servers = Servers::from_env();
     let mysql = MysqlDatabase::create(&servers, "million").await?;
     let postgres = PgDatabase::create(&servers, "million").await?;
-    mysql.exec("CREATE TABLE t (id INT PRIMARY KEY, n INT, v VARCHAR(40))").await?;
-    let mut sluice = Sluice::run(&PipelineFile::new(&mysql, &postgres).write()?, &[])?;
+    mysql
+        .exec("CREATE TABLE t (id INT PRIMARY KEY, n INT, v VARCHAR(40))")
+        .await?;
+    let written = PipelineFile::new(&mysql, &postgres).write()?;
+    let mut sluice = Sluice::run(&written, &[])?;
     sluice.wait_streaming().await?;
     let idle = sluice.rss_bytes()?;
     assert!(idle < IDLE_BYTES_MAX, "idle: {} MiB", idle / MEBIBYTE);
@@ -33,19 +36,33 @@ async fn a_transaction_of_a_million_rows_passes_through_little_memory() -> Resul
     ))
     .await?;
     sluice.wait_caught_up_within(PATIENCE).await?;
-    let sql = format!("SELECT count(*) || ' ' || sum(n) || ' ' || sum(id) FROM \"{}\".t", mysql.name);
-    let expected = format!("{ROWS} {ROWS} {}", mysql.value("SELECT SUM(id) FROM t").await?);
+    let sql = format!(
+        "SELECT count(*) || ' ' || sum(n) || ' ' || sum(id) FROM \"{}\".t",
+        mysql.name
+    );
+    let expected = format!(
+        "{ROWS} {ROWS} {}",
+        mysql.value("SELECT SUM(id) FROM t").await?
+    );
     assert_eq!(postgres.value(&sql).await?, expected);
 
     let watcher = tokio::spawn(watch(postgres.client().await?, mysql.name.clone()));
     conn.query_drop("UPDATE t SET n = 2").await?;
     sluice.wait_caught_up_within(PATIENCE).await?;
     watcher.await??;
-    let expected = format!("{ROWS} {} {}", 2 * ROWS, mysql.value("SELECT SUM(id) FROM t").await?);
+    let expected = format!(
+        "{ROWS} {} {}",
+        2 * ROWS,
+        mysql.value("SELECT SUM(id) FROM t").await?
+    );
     assert_eq!(postgres.value(&sql).await?, expected);
     conn.disconnect().await?;
     let peak = sluice.peak_rss_bytes()?;
-    eprintln!("a million rows: idle {} MiB, peak {} MiB", idle / MEBIBYTE, peak / MEBIBYTE);
+    eprintln!(
+        "a million rows: idle {} MiB, peak {} MiB",
+        idle / MEBIBYTE,
+        peak / MEBIBYTE
+    );
     assert!(peak < BUSY_BYTES_MAX, "peak: {} MiB", peak / MEBIBYTE);
     sluice.terminate().await?;
     Ok(())
@@ -56,7 +73,10 @@ async fn watch(client: tokio_postgres::Client, schema: String) -> Result<()> {
     let sql = format!("SELECT count(*) FILTER (WHERE n = 2) FROM \"{schema}\".t");
     wait_for("the update", PATIENCE, || async {
         let updated: i64 = client.query_one(&sql, &[]).await?.get(0);
-        assert!([0, ROWS as i64].contains(&updated), "{updated} rows are visible");
+        assert!(
+            [0, ROWS as i64].contains(&updated),
+            "{updated} rows are visible"
+        );
         Ok((updated > 0).then_some(()))
     })
     .await
@@ -69,23 +89,37 @@ async fn values_of_sixty_four_mebibytes_pass_through_little_memory() -> Result<(
     let postgres = PgDatabase::create(&servers, "huge").await?;
     let bytes = format!("REPEAT(x'00ff5c0a', {})", VALUE_BYTES / 4);
     let text = format!("REPEAT('é\\\\\n', {})", VALUE_BYTES / 4);
-    mysql.exec("CREATE TABLE t (id INT PRIMARY KEY, n INT, b LONGBLOB, v LONGTEXT)").await?;
-    mysql.exec(format!("INSERT INTO t VALUES (1, 0, {bytes}, 'short')")).await?;
-    mysql.exec(format!("INSERT INTO t VALUES (2, 0, 'short', {text})")).await?;
-    let mut sluice = Sluice::run(&PipelineFile::new(&mysql, &postgres).write()?, &[])?;
+    mysql
+        .exec("CREATE TABLE t (id INT PRIMARY KEY, n INT, b LONGBLOB, v LONGTEXT)")
+        .await?;
+    mysql
+        .exec(format!("INSERT INTO t VALUES (1, 0, {bytes}, 'short')"))
+        .await?;
+    mysql
+        .exec(format!("INSERT INTO t VALUES (2, 0, 'short', {text})"))
+        .await?;
+    let written = PipelineFile::new(&mysql, &postgres).write()?;
+    let mut sluice = Sluice::run(&written, &[])?;
     sluice.wait_streaming().await?;
     let copied = sluice.peak_rss_bytes()?;
     let mut conn = mysql.conn().await?;
-    conn.query_drop(format!("INSERT INTO t VALUES (3, 0, {bytes}, 'short')")).await?;
-    conn.query_drop(format!("INSERT INTO t VALUES (4, 0, 'short', {text})")).await?;
+    conn.query_drop(format!("INSERT INTO t VALUES (3, 0, {bytes}, 'short')"))
+        .await?;
+    conn.query_drop(format!("INSERT INTO t VALUES (4, 0, 'short', {text})"))
+        .await?;
     // With the value in the log twice: before and after.
     conn.query_drop("UPDATE t SET n = 1 WHERE id = 3").await?;
     conn.query_drop("DELETE FROM t WHERE id = 4").await?;
-    conn.query_drop(format!("INSERT INTO t VALUES (4, 0, NULL, {text})")).await?;
+    conn.query_drop(format!("INSERT INTO t VALUES (4, 0, NULL, {text})"))
+        .await?;
     conn.disconnect().await?;
     sluice.wait_caught_up_within(PATIENCE).await?;
     let peak = sluice.peak_rss_bytes()?;
-    eprintln!("64 MiB: {} MiB copied, {} MiB streamed", copied / MEBIBYTE, peak / MEBIBYTE);
+    eprintln!(
+        "64 MiB: {} MiB copied, {} MiB streamed",
+        copied / MEBIBYTE,
+        peak / MEBIBYTE
+    );
 
     let there = mysql
         .rows("SELECT id, n, SHA2(b, 256), SHA2(v, 256) FROM t ORDER BY id")

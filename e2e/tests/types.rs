@@ -80,7 +80,9 @@ async fn a_server_with_odd_settings_changes_no_value() -> Result<()> {
         "standard_conforming_strings = off",
         "default_transaction_deferrable = on",
     ] {
-        postgres.exec(format!("ALTER DATABASE {} SET {setting}", postgres.name)).await?;
+        postgres
+            .exec(format!("ALTER DATABASE {} SET {setting}", postgres.name))
+            .await?;
     }
     let file = PipelineFile::new(&mysql, &postgres);
     expect_families(&mysql, &postgres, &file, FAMILIES).await
@@ -95,7 +97,8 @@ async fn expect_families(
     families: &[&Family],
 ) -> Result<()> {
     let mut conn = mysql.conn().await?;
-    conn.query_drop("SET SESSION autocommit = ON, completion_type = 'NO_CHAIN'").await?;
+    conn.query_drop("SET SESSION autocommit = ON, completion_type = 'NO_CHAIN'")
+        .await?;
     conn.query_drop(LENIENT).await?;
     for family in families {
         conn.query_drop(family.create()).await?;
@@ -104,22 +107,32 @@ async fn expect_families(
         conn.query_drop(family.insert(DELETED, 0)).await?;
     }
 
-    let mut sluice = Sluice::run(&file.write()?, &[])?;
+    let written = file.write()?;
+    let mut sluice = Sluice::run(&written, &[])?;
     sluice.wait_caught_up().await?;
     let nulled = sluice.status().await?.nulled_values;
-    assert_eq!(nulled, nulled_values(&mysql.name, families, 3), "counted by the snapshot");
+    assert_eq!(
+        nulled,
+        nulled_values(&mysql.name, families, 3),
+        "counted by the snapshot"
+    );
 
     for family in families {
         for update in family.updates(UPDATED) {
             conn.query_drop(update).await?;
         }
         conn.query_drop(family.insert(STREAMED, 0)).await?;
-        conn.query_drop(format!("DELETE FROM {} WHERE id >= {DELETED}", family.name)).await?;
+        conn.query_drop(format!("DELETE FROM {} WHERE id >= {DELETED}", family.name))
+            .await?;
     }
     conn.disconnect().await?;
     sluice.wait_caught_up().await?;
     let nulled = sluice.status().await?.nulled_values;
-    assert_eq!(nulled, nulled_values(&mysql.name, families, 5), "counted by the stream");
+    assert_eq!(
+        nulled,
+        nulled_values(&mysql.name, families, 5),
+        "counted by the stream"
+    );
 
     let mut differences = Vec::new();
     for family in families {
@@ -143,9 +156,8 @@ async fn assert_all_equal(mysql: &MysqlDatabase, postgres: &PgDatabase) -> Resul
 /// The counts that status should show when each row was written so often.
 fn nulled_values(schema: &str, families: &[&Family], times: u64) -> BTreeMap<String, u64> {
     let counts = families.iter().flat_map(|family| {
-        let count = move |(column, count)| {
-            (format!("{schema}.{}.{column}", family.name), count * times)
-        };
+        let count =
+            move |(column, count)| (format!("{schema}.{}.{column}", family.name), count * times);
         family.nulled().map(count)
     });
     counts.collect()
@@ -171,7 +183,10 @@ async fn type_differences(
     let difference = |kind: &kinds::Kind| {
         let found = types.get(kind.name).map(String::as_str);
         (found != Some(kind.postgres)).then(|| {
-            format!("{}.{}: {} became {found:?}", family.name, kind.name, kind.mysql)
+            format!(
+                "{}.{}: {} became {found:?}",
+                family.name, kind.name, kind.mysql
+            )
         })
     };
     Ok(family.kinds.iter().filter_map(difference).collect())

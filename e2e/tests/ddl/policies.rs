@@ -19,10 +19,16 @@ const CHANGES: &[(&str, &str)] = &[
     ("p_drop", "ALTER TABLE p_drop DROP COLUMN a"),
     ("p_rename", "ALTER TABLE p_rename RENAME COLUMN a TO aa"),
     ("p_alter", "ALTER TABLE p_alter MODIFY a BIGINT"),
-    ("p_rekey", "ALTER TABLE p_rekey DROP PRIMARY KEY, ADD PRIMARY KEY (id, b)"),
+    (
+        "p_rekey",
+        "ALTER TABLE p_rekey DROP PRIMARY KEY, ADD PRIMARY KEY (id, b)",
+    ),
     ("p_truncate", "TRUNCATE p_truncate"),
     ("p_drop_table", "DROP TABLE p_drop_table"),
-    ("p_create", "CREATE TABLE p_create (id INT PRIMARY KEY, a INT)"),
+    (
+        "p_create",
+        "CREATE TABLE p_create (id INT PRIMARY KEY, a INT)",
+    ),
 ];
 
 /// What is written afterwards.
@@ -48,11 +54,7 @@ struct Follower {
 
 impl Follower {
     /// Follows the tables as they are, and from now on by the policy.
-    async fn start(
-        servers: &Servers,
-        mysql: &MysqlDatabase,
-        policy: &'static str,
-    ) -> Result<Self> {
+    async fn start(servers: &Servers, mysql: &MysqlDatabase, policy: &'static str) -> Result<Self> {
         let postgres = PgDatabase::create(servers, "policies").await?;
         let name = format!("{}-{}", policy.to_lowercase(), std::process::id());
         let file = PipelineFile::new(mysql, &postgres).named(&format!("source-{name}"), &name);
@@ -95,22 +97,39 @@ impl Follower {
         self.sluice
             .wait_until("every table to stop", PATIENCE, |status| {
                 CHANGES.iter().all(|(table, _)| {
-                    status.tables.get(&format!("{schema}.{table}")).is_some_and(|t| t.error.is_some())
+                    status
+                        .tables
+                        .get(&format!("{schema}.{table}"))
+                        .is_some_and(|t| t.error.is_some())
                 })
             })
             .await?;
         let status = self.sluice.status().await?;
         for (table, _) in CHANGES {
-            let TableStatus { phase: found, error, .. } = &status.tables[&format!("{schema}.{table}")];
+            let TableStatus {
+                phase: found,
+                error,
+                ..
+            } = &status.tables[&format!("{schema}.{table}")];
             let error = error.as_ref().expect("was waited for");
-            assert_eq!((found.as_str(), error.reason.as_str()), (phase, reason), "{table}: {error:?}");
+            assert_eq!(
+                (found.as_str(), error.reason.as_str()),
+                (phase, reason),
+                "{table}: {error:?}"
+            );
             let name = format!("{schema}.{table}");
             assert!(error.message.contains(&name), "{table}: {error:?}");
             let hint = error.hint.clone().unwrap_or_default();
-            assert!(hint.contains("--resnapshot") && hint.contains(&name), "{table}: {error:?}");
+            assert!(
+                hint.contains("--resnapshot") && hint.contains(&name),
+                "{table}: {error:?}"
+            );
             if *table != "p_create" {
                 let rows = self.rows(schema, table, "id, a, b").await?;
-                assert_eq!(rows, "1|10|one 2|20|two", "{table} is as it was before its change");
+                assert_eq!(
+                    rows, "1|10|one 2|20|two",
+                    "{table} is as it was before its change"
+                );
             }
         }
         assert!(!self.has_table(schema, "p_create").await?);
@@ -124,15 +143,30 @@ impl Follower {
         self.sluice.terminate().await?;
         let pattern = format!("{}.*", mysql.name);
         self.sluice = Sluice::run(&self.written, &["--resnapshot", &pattern])?;
-        mysql.exec("INSERT INTO p_other (id) VALUES (4) ON DUPLICATE KEY UPDATE a = 1").await?;
+        mysql
+            .exec("INSERT INTO p_other (id) VALUES (4) ON DUPLICATE KEY UPDATE a = 1")
+            .await?;
         self.sluice.wait_caught_up().await?;
-        let tables = ["p_add", "p_drop", "p_rename", "p_alter", "p_rekey", "p_truncate", "p_create", "p_other"];
+        let tables = [
+            "p_add",
+            "p_drop",
+            "p_rename",
+            "p_alter",
+            "p_rekey",
+            "p_truncate",
+            "p_create",
+            "p_other",
+        ];
         let compared = assert_equal(mysql, &self.postgres, &tables).await;
         compared.map_err(|error| error.context(format!("{} after --resnapshot", self.policy)))?;
         let status = self.sluice.status().await?;
         for table in tables {
             let status = &status.tables[&format!("{}.{table}", mysql.name)];
-            assert_eq!((status.phase.as_str(), &status.error), ("Streaming", &None), "{table}");
+            assert_eq!(
+                (status.phase.as_str(), &status.error),
+                ("Streaming", &None),
+                "{table}"
+            );
         }
         Ok(())
     }
@@ -162,21 +196,33 @@ async fn each_policy_does_what_it_says() -> Result<()> {
     for follower in [&mut ignore, &mut pause, &mut fail] {
         follower.sluice.wait_caught_up().await?;
         let rows = follower.rows(&schema, "p_other", "id, a").await?;
-        assert_eq!(rows, "1|10 2|20 3|30", "the other table goes on with {}", follower.policy);
+        assert_eq!(
+            rows, "1|10 2|20 3|30",
+            "the other table goes on with {}",
+            follower.policy
+        );
     }
 
     expect_ignored(&mut ignore, &schema).await?;
-    pause.expect_stopped(&schema, "Paused", "SchemaChangePaused").await?;
-    fail.expect_stopped(&schema, "Failed", "SchemaChangeRefused").await?;
+    pause
+        .expect_stopped(&schema, "Paused", "SchemaChangePaused")
+        .await?;
+    fail.expect_stopped(&schema, "Failed", "SchemaChangeRefused")
+        .await?;
     pause.resnapshot(&mysql).await?;
     fail.resnapshot(&mysql).await?;
 
     // A restart alone changes nothing, and a policy may be changed.
-    let applies = ignore.file.clone().sink_spec(|spec| spec["schemaChanges"] = json!({}));
+    let applies = ignore
+        .file
+        .clone()
+        .sink_spec(|spec| spec["schemaChanges"] = json!({}));
     ignore.sluice.terminate().await?;
     ignore.written.rewrite(&applies)?;
     ignore.sluice = Sluice::run(&ignore.written, &[])?;
-    mysql.exec("INSERT INTO p_rename (id, aa) VALUES (9, 90)").await?;
+    mysql
+        .exec("INSERT INTO p_rename (id, aa) VALUES (9, 90)")
+        .await?;
     ignore.sluice.wait_caught_up().await?;
     let rows = ignore.rows(&schema, "p_rename", "id, a").await?;
     assert_eq!(rows, "1|10 2|20 3|30 9|90");
@@ -198,9 +244,17 @@ async fn create(mysql: &MysqlDatabase, table: &str) -> Result<()> {
 async fn expect_ignored(ignore: &mut Follower, schema: &str) -> Result<()> {
     let expected = [
         ("p_add", "id, a", "1|10 2|20 3|30"),
-        ("p_drop", "id, coalesce(a::text, 'NULL'), b", "1|10|one 2|20|two 3|NULL|three"),
+        (
+            "p_drop",
+            "id, coalesce(a::text, 'NULL'), b",
+            "1|10|one 2|20|two 3|NULL|three",
+        ),
         ("p_rename", "id, a", "1|10 2|20 3|30"),
-        ("p_alter", "id, coalesce(a::text, 'NULL')", "1|10 2|20 3|30 4|NULL"),
+        (
+            "p_alter",
+            "id, coalesce(a::text, 'NULL')",
+            "1|10 2|20 3|30 4|NULL",
+        ),
         ("p_rekey", "id, a, b", "1|10|one 2|20|two 3|30|three"),
         ("p_truncate", "id, a", "1|10 2|20 3|30"),
         ("p_drop_table", "id, a", "1|10 2|20"),
@@ -213,9 +267,17 @@ async fn expect_ignored(ignore: &mut Follower, schema: &str) -> Result<()> {
         "SELECT count(*) FROM information_schema.columns WHERE table_schema = '{schema}' \
          AND column_name IN ('extra', 'aa')"
     );
-    assert_eq!(ignore.postgres.value(sql).await?, "0", "no column was added or renamed");
+    assert_eq!(
+        ignore.postgres.value(sql).await?,
+        "0",
+        "no column was added or renamed"
+    );
     // What did not fit is counted.
     let status = ignore.sluice.status().await?;
-    assert_eq!(status.nulled_values.get(&format!("{schema}.p_alter.a")), Some(&1), "{status:#?}");
+    assert_eq!(
+        status.nulled_values.get(&format!("{schema}.p_alter.a")),
+        Some(&1),
+        "{status:#?}"
+    );
     Ok(())
 }

@@ -22,11 +22,14 @@ async fn rows_keep_flowing_through_every_schema_change() -> Result<()> {
     let mysql = MysqlDatabase::create(&servers, "ddl").await?;
     let postgres = PgDatabase::create(&servers, "ddl").await?;
     let mut conn = mysql.conn().await?;
-    conn.query_drop("SET SESSION sql_mode = '', lock_wait_timeout = 20").await?;
+    conn.query_drop("SET SESSION sql_mode = '', lock_wait_timeout = 20")
+        .await?;
     for script in SCRIPTS {
         let (table, definition) = (script.table, script.definition);
-        conn.query_drop(format!("CREATE TABLE {table} (id INT NOT NULL, n INT, {definition})"))
-            .await?;
+        conn.query_drop(format!(
+            "CREATE TABLE {table} (id INT NOT NULL, n INT, {definition})"
+        ))
+        .await?;
         conn.query_drop(format!(
             "INSERT INTO {table} (id, n) WITH RECURSIVE r (i) AS \
              (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < 300) SELECT i * 5, i FROM r"
@@ -36,12 +39,17 @@ async fn rows_keep_flowing_through_every_schema_change() -> Result<()> {
     let file = PipelineFile::new(&mysql, &postgres).sink_spec(|spec| {
         spec["schemaChanges"] = json!({"dropColumn": "Apply", "dropTable": "Apply"});
     });
-    let mut sluice = Sluice::run(&file.write()?, &[])?;
+    let written = file.write()?;
+    let mut sluice = Sluice::run(&written, &[])?;
     sluice.wait_streaming().await?;
 
     let tables: Vec<&str> = SCRIPTS.iter().map(|script| script.table).collect();
     let writers = RestlessWriters::start(&mysql, &tables, 3).await?;
-    let longest = SCRIPTS.iter().map(|script| script.steps.len()).max().unwrap_or(0);
+    let longest = SCRIPTS
+        .iter()
+        .map(|script| script.steps.len())
+        .max()
+        .unwrap_or(0);
     for step in 0..longest {
         for script in SCRIPTS {
             if let Some(statements) = script.steps.get(step) {
@@ -61,10 +69,17 @@ async fn rows_keep_flowing_through_every_schema_change() -> Result<()> {
 
     let status = sluice
         .wait_until("the copies of refilled tables", PATIENCE, |status| {
-            status.tables.values().all(|table| table.phase == "Streaming" || table.error.is_some())
+            status
+                .tables
+                .values()
+                .all(|table| table.phase == "Streaming" || table.error.is_some())
         })
         .await?;
-    let waiting: Vec<_> = status.tables.iter().filter(|(_, table)| table.error.is_some()).collect();
+    let waiting: Vec<_> = status
+        .tables
+        .iter()
+        .filter(|(_, table)| table.error.is_some())
+        .collect();
     assert!(waiting.is_empty(), "{waiting:#?}");
     assert_eq!(status.dead_letters, 0);
     expect_same_tables(&mysql, &postgres).await?;
@@ -81,21 +96,32 @@ async fn run(conn: &mut mysql_async::Conn, statements: &str) -> Result<()> {
 /// The same tables on both sides, with the same columns and rows.
 async fn expect_same_tables(mysql: &MysqlDatabase, postgres: &PgDatabase) -> Result<()> {
     let schema = &mysql.name;
-    let there = names(mysql.rows("SHOW FULL TABLES WHERE table_type = 'BASE TABLE'").await?);
+    let there = names(
+        mysql
+            .rows("SHOW FULL TABLES WHERE table_type = 'BASE TABLE'")
+            .await?,
+    );
     let sql = format!("SELECT tablename FROM pg_tables WHERE schemaname = '{schema}'");
     let here = names(postgres.rows(sql).await?);
     let mut differences = Vec::new();
     if there != here {
-        differences.push(format!("tables: {there:?} in MySQL, {here:?} in PostgreSQL"));
+        differences.push(format!(
+            "tables: {there:?} in MySQL, {here:?} in PostgreSQL"
+        ));
     }
     for table in there.intersection(&here) {
         let sql = format!(
             "SELECT column_name FROM information_schema.columns \
              WHERE table_schema = '{schema}' AND table_name = '{table}'"
         );
-        let (left, right) = (names(mysql.rows(&sql).await?), names(postgres.rows(&sql).await?));
+        let (left, right) = (
+            names(mysql.rows(&sql).await?),
+            names(postgres.rows(&sql).await?),
+        );
         if left != right {
-            differences.push(format!("{table}: {left:?} in MySQL, {right:?} in PostgreSQL"));
+            differences.push(format!(
+                "{table}: {left:?} in MySQL, {right:?} in PostgreSQL"
+            ));
             continue;
         }
         match compare::compare(mysql, postgres, &compare::Pair::same(mysql, table)).await {
@@ -114,5 +140,7 @@ async fn expect_same_tables(mysql: &MysqlDatabase, postgres: &PgDatabase) -> Res
 }
 
 fn names(rows: Vec<Vec<Option<String>>>) -> BTreeSet<String> {
-    rows.into_iter().filter_map(|mut row| row.swap_remove(0)).collect()
+    rows.into_iter()
+        .filter_map(|mut row| row.swap_remove(0))
+        .collect()
 }

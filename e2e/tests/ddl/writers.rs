@@ -33,7 +33,8 @@ impl RestlessWriters {
         for seed in 0..count {
             let mut conn = mysql.conn().await?;
             // Rows get what MySQL thinks fit for columns that they do not name.
-            conn.query_drop("SET SESSION sql_mode = '', innodb_lock_wait_timeout = 1").await?;
+            conn.query_drop("SET SESSION sql_mode = '', innodb_lock_wait_timeout = 1")
+                .await?;
             let (stop, written) = (Arc::clone(&writers.stop), Arc::clone(&writers.written));
             let (tables, rng) = (tables.to_vec(), Rng::with_seed(seed));
             writers.tasks.push(tokio::spawn(async move {
@@ -70,7 +71,9 @@ async fn write(
         let table = tables[rng.usize(..tables.len())];
         let id = rng.u32(1..2_000);
         let statement = match rng.u8(..8) {
-            0..4 => format!("INSERT IGNORE INTO {table} (id, n) VALUES ({id}, 1), ({id} + 2000, 2)"),
+            0..4 => {
+                format!("INSERT IGNORE INTO {table} (id, n) VALUES ({id}, 1), ({id} + 2000, 2)")
+            }
             4..7 => format!("UPDATE {table} SET n = n + 1 WHERE id BETWEEN {id} AND {id} + 20"),
             _ => format!("DELETE FROM {table} WHERE id BETWEEN {id} AND {id} + 3"),
         };

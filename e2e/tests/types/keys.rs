@@ -25,54 +25,143 @@ const MANY: u32 = 700;
 const FAR: u32 = 5_000;
 
 const TABLES: &[Keyed] = &[
-    keyed("by_int", "k INT PRIMARY KEY", &[("k", "{n} * 7 - 2000")], MANY),
-    keyed("by_int_down", "k INT, PRIMARY KEY (k DESC)", &[("k", "{n} * 7 - 2000")], MANY),
+    keyed(
+        "by_int",
+        "k INT PRIMARY KEY",
+        &[("k", "{n} * 7 - 2000")],
+        MANY,
+    ),
+    keyed(
+        "by_int_down",
+        "k INT, PRIMARY KEY (k DESC)",
+        &[("k", "{n} * 7 - 2000")],
+        MANY,
+    ),
     keyed(
         "by_big_unsigned",
         "k BIGINT UNSIGNED PRIMARY KEY",
         &[("k", "CAST(9223372036854775507 AS UNSIGNED) + {n}")],
         MANY,
     ),
-    keyed("by_tiny", "k TINYINT PRIMARY KEY", &[("k", "{n} - 128")], 250),
+    keyed(
+        "by_tiny",
+        "k TINYINT PRIMARY KEY",
+        &[("k", "{n} - 128")],
+        250,
+    ),
     keyed("by_text", "k VARCHAR(40) PRIMARY KEY", &[("k", TEXT)], MANY),
-    keyed("by_exact_text", "k VARCHAR(40) COLLATE utf8mb4_bin PRIMARY KEY", &[("k", TEXT)], MANY),
-    keyed("by_padded_text", "k CHAR(40) COLLATE utf8mb4_general_ci PRIMARY KEY", &[("k", TEXT)], MANY),
-    keyed("by_latin_text", "k VARCHAR(40) CHARACTER SET latin1 PRIMARY KEY", &[("k", LATIN)], MANY),
-    keyed("by_german_text", "k VARCHAR(40) COLLATE utf8mb4_de_pb_0900_ai_ci PRIMARY KEY", &[("k", TEXT)], MANY),
-    keyed("by_utf16_text", "k VARCHAR(40) CHARACTER SET utf16 PRIMARY KEY", &[("k", TEXT)], MANY),
-    keyed("by_prefix", "k VARCHAR(40), PRIMARY KEY (k(12))", &[("k", TEXT)], MANY),
+    keyed(
+        "by_exact_text",
+        "k VARCHAR(40) COLLATE utf8mb4_bin PRIMARY KEY",
+        &[("k", TEXT)],
+        MANY,
+    ),
+    keyed(
+        "by_padded_text",
+        "k CHAR(40) COLLATE utf8mb4_general_ci PRIMARY KEY",
+        &[("k", TEXT)],
+        MANY,
+    ),
+    keyed(
+        "by_latin_text",
+        "k VARCHAR(40) CHARACTER SET latin1 PRIMARY KEY",
+        &[("k", LATIN)],
+        MANY,
+    ),
+    keyed(
+        "by_german_text",
+        "k VARCHAR(40) COLLATE utf8mb4_de_pb_0900_ai_ci PRIMARY KEY",
+        &[("k", TEXT)],
+        MANY,
+    ),
+    keyed(
+        "by_utf16_text",
+        "k VARCHAR(40) CHARACTER SET utf16 PRIMARY KEY",
+        &[("k", TEXT)],
+        MANY,
+    ),
+    keyed(
+        "by_prefix",
+        "k VARCHAR(40), PRIMARY KEY (k(12))",
+        &[("k", TEXT)],
+        MANY,
+    ),
     keyed(
         "by_uuid",
         "k BINARY(16) PRIMARY KEY",
         &[("k", "UNHEX(SUBSTR(SHA2({n}, 256), 1, 32))")],
         MANY,
     ),
-    keyed("by_zeros", "k BINARY(4) PRIMARY KEY", &[("k", "UNHEX(LPAD(HEX({n} * 256), 8, '0'))")], MANY),
+    keyed(
+        "by_zeros",
+        "k BINARY(4) PRIMARY KEY",
+        &[("k", "UNHEX(LPAD(HEX({n} * 256), 8, '0'))")],
+        MANY,
+    ),
     keyed(
         "by_bytes",
         "k VARBINARY(8) PRIMARY KEY",
-        &[("k", "IF({n} < 5, LEFT(x'00000000', {n} - 1), UNHEX(LPAD(HEX({n} * 3), 6, '0')))")],
+        &[(
+            "k",
+            "IF({n} < 5, LEFT(x'00000000', {n} - 1), UNHEX(LPAD(HEX({n} * 3), 6, '0')))",
+        )],
         MANY,
     ),
-    keyed("by_decimal", "k DECIMAL(30,10) PRIMARY KEY", &[("k", "({n} - 300) / 7")], MANY),
-    keyed("by_float", "k FLOAT PRIMARY KEY", &[("k", "({n} - 300) / 10")], MANY),
-    keyed("by_double", "k DOUBLE PRIMARY KEY", &[("k", "({n} - 300) / 7e0")], MANY),
-    keyed("by_day", "k DATE PRIMARY KEY", &[("k", "DATE'1969-06-01' + INTERVAL {n} DAY")], MANY),
+    keyed(
+        "by_decimal",
+        "k DECIMAL(30,10) PRIMARY KEY",
+        &[("k", "({n} - 300) / 7")],
+        MANY,
+    ),
+    keyed(
+        "by_float",
+        "k FLOAT PRIMARY KEY",
+        &[("k", "({n} - 300) / 10")],
+        MANY,
+    ),
+    keyed(
+        "by_double",
+        "k DOUBLE PRIMARY KEY",
+        &[("k", "({n} - 300) / 7e0")],
+        MANY,
+    ),
+    keyed(
+        "by_day",
+        "k DATE PRIMARY KEY",
+        &[("k", "DATE'1969-06-01' + INTERVAL {n} DAY")],
+        MANY,
+    ),
     keyed(
         "by_clock",
         "k DATETIME(6) PRIMARY KEY",
-        &[("k", "TIMESTAMP'1969-12-31 23:59:59' + INTERVAL {n} * 5001 MICROSECOND")],
+        &[(
+            "k",
+            "TIMESTAMP'1969-12-31 23:59:59' + INTERVAL {n} * 5001 MICROSECOND",
+        )],
         MANY,
     ),
     keyed(
         "by_moment",
         "k TIMESTAMP(3) PRIMARY KEY",
-        &[("k", "TIMESTAMP'2024-03-31 00:00:00' + INTERVAL {n} * 61001000 MICROSECOND")],
+        &[(
+            "k",
+            "TIMESTAMP'2024-03-31 00:00:00' + INTERVAL {n} * 61001000 MICROSECOND",
+        )],
         MANY,
     ),
-    keyed("by_span", "k TIME(2) PRIMARY KEY", &[("k", "SEC_TO_TIME(({n} - 300) * 123.45)")], MANY),
+    keyed(
+        "by_span",
+        "k TIME(2) PRIMARY KEY",
+        &[("k", "SEC_TO_TIME(({n} - 300) * 123.45)")],
+        MANY,
+    ),
     keyed("by_year", "k YEAR PRIMARY KEY", &[("k", "1900 + {n}")], 250),
-    keyed("by_bits", "k BIT(40) PRIMARY KEY", &[("k", "{n} << 25 | 1")], MANY),
+    keyed(
+        "by_bits",
+        "k BIT(40) PRIMARY KEY",
+        &[("k", "{n} << 25 | 1")],
+        MANY,
+    ),
     // The order of the labels is not that of the alphabet.
     keyed(
         "by_label",
@@ -102,16 +191,12 @@ const TABLES: &[Keyed] = &[
         &[("a", "{n}")],
         MANY,
     ),
-    keyed(
-        "in_parts",
-        "k INT PRIMARY KEY",
-        &[("k", "{n}")],
-        MANY,
-    ),
+    keyed("in_parts", "k INT PRIMARY KEY", &[("k", "{n}")], MANY),
 ];
 
 /// Letters of several scripts in an order that depends on the collation, and the number.
-const TEXT: &str = "CONCAT(ELT(1 + {n} % 10, 'a', 'B', 'é', 'ß', 'Z', '中', '😀', ' ', '_', ''), {n})";
+const TEXT: &str =
+    "CONCAT(ELT(1 + {n} % 10, 'a', 'B', 'é', 'ß', 'Z', '中', '😀', ' ', '_', ''), {n})";
 const LATIN: &str = "CONCAT(ELT(1 + {n} % 7, 'a', 'B', 'é', 'ß', 'Z', '€', 'ÿ'), {n})";
 
 const fn keyed(
@@ -130,16 +215,25 @@ const fn keyed(
 
 impl Keyed {
     fn create(&self) -> String {
-        let Self { name, definition, .. } = self;
-        let parts = if *name == "in_parts" { " PARTITION BY HASH (k) PARTITIONS 4" } else { "" };
+        let Self {
+            name, definition, ..
+        } = self;
+        let parts = if *name == "in_parts" {
+            " PARTITION BY HASH (k) PARTITIONS 4"
+        } else {
+            ""
+        };
         format!("CREATE TABLE {name} (seq INT NOT NULL, v VARCHAR(50), {definition}){parts}")
     }
 
     /// Inserts the rows whose number has this remainder by ten.
     fn insert(&self, remainder: u32) -> String {
         let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
-        let values: Vec<String> =
-            self.columns.iter().map(|(_, expression)| expression.replace("{n}", "n")).collect();
+        let values: Vec<String> = self
+            .columns
+            .iter()
+            .map(|(_, expression)| expression.replace("{n}", "n"))
+            .collect();
         format!(
             "INSERT INTO {} (seq, v, {}) SELECT n, CONCAT('value ', n), {} FROM numbers \
              WHERE n <= {} AND n % 10 = {remainder}",
@@ -168,7 +262,9 @@ impl Keyed {
                 })
                 .collect();
             let moved = moved.join(", ");
-            statements.push(format!("UPDATE {name} SET {moved} WHERE seq % 17 = {round}"));
+            statements.push(format!(
+                "UPDATE {name} SET {moved} WHERE seq % 17 = {round}"
+            ));
         }
         statements
     }
@@ -180,7 +276,8 @@ async fn tables_with_every_kind_of_key_are_copied_while_they_change() -> Result<
     let mysql = MysqlDatabase::create(&servers, "keys").await?;
     let postgres = PgDatabase::create(&servers, "keys").await?;
     let mut conn = mysql.conn().await?;
-    conn.query_drop("SET SESSION cte_max_recursion_depth = 10000").await?;
+    conn.query_drop("SET SESSION cte_max_recursion_depth = 10000")
+        .await?;
     conn.query_drop(
         "CREATE TABLE numbers (n INT PRIMARY KEY) AS \
          WITH RECURSIVE r (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 1000) \
@@ -197,7 +294,8 @@ async fn tables_with_every_kind_of_key_are_copied_while_they_change() -> Result<
 
     let file = PipelineFile::new(&mysql, &postgres)
         .source_spec(|spec| spec["snapshot"] = json!({"chunkRows": 100, "parallelism": 3}));
-    let mut sluice = Sluice::run(&file.write()?, &[])?;
+    let written = file.write()?;
+    let mut sluice = Sluice::run(&written, &[])?;
     // These fall into the copy, as far as the machine's speed will have it.
     change_everything(&mut conn, 0).await?;
     change_everything(&mut conn, 1).await?;
@@ -208,7 +306,11 @@ async fn tables_with_every_kind_of_key_are_copied_while_they_change() -> Result<
     sluice.wait_caught_up().await?;
 
     let status = sluice.status().await?;
-    let waiting: Vec<_> = status.tables.iter().filter(|(_, table)| table.error.is_some()).collect();
+    let waiting: Vec<_> = status
+        .tables
+        .iter()
+        .filter(|(_, table)| table.error.is_some())
+        .collect();
     assert!(waiting.is_empty(), "{waiting:#?}");
     assert_eq!(status.dead_letters, 0);
     assert_all_equal(&mysql, &postgres).await?;
@@ -238,7 +340,8 @@ async fn create_oddities(conn: &mut Conn) -> Result<()> {
     for statement in ODDITIES {
         conn.query_drop(*statement).await?;
     }
-    conn.query_drop("INSERT INTO parent SELECT n FROM numbers WHERE n <= 500").await?;
+    conn.query_drop("INSERT INTO parent SELECT n FROM numbers WHERE n <= 500")
+        .await?;
     for remainder in 4..10 {
         change_oddities(conn, remainder).await?;
     }
@@ -256,7 +359,9 @@ async fn change_oddities(conn: &mut Conn, round: u32) -> Result<()> {
         format!("DELETE FROM without_key WHERE a % 11 = {round} ORDER BY a LIMIT 7"),
         format!("UPDATE without_key SET b = 'y' WHERE a % 7 = {round} LIMIT 5"),
         format!("INSERT INTO with_unique_only SELECT n, 'x' {rows}"),
-        format!("UPDATE with_unique_only SET b = 'y', a = a + 1000 WHERE a % 13 = {round} AND a < 1000"),
+        format!(
+            "UPDATE with_unique_only SET b = 'y', a = a + 1000 WHERE a % 13 = {round} AND a < 1000"
+        ),
         format!("DELETE FROM with_unique_only WHERE a % 11 = {round}"),
         format!("INSERT INTO with_generated (id, a) SELECT n, n * 2 {rows}"),
         format!("UPDATE with_generated SET a = a + 1 WHERE id % 7 = {round}"),

@@ -63,7 +63,12 @@ impl Family {
             let comma = if row > 0 { ", " } else { "" };
             write!(sql, "{comma}({}", base + row).expect("a String takes it");
             for kind in self.kinds {
-                write!(sql, ", {}", expression(kind, (row + shift) % self.row_count())).expect("a String takes it");
+                write!(
+                    sql,
+                    ", {}",
+                    expression(kind, (row + shift) % self.row_count())
+                )
+                .expect("a String takes it");
             }
             sql.push(')');
         }
@@ -79,7 +84,11 @@ impl Family {
                 .map(|kind| format!("`{}` = {}", kind.name, expression(kind, row)))
                 .collect();
             let id = base + row;
-            format!("UPDATE {} SET {} WHERE id = {id}", self.name, assignments.join(", "))
+            format!(
+                "UPDATE {} SET {} WHERE id = {id}",
+                self.name,
+                assignments.join(", ")
+            )
         };
         (0..self.row_count()).map(update).collect()
     }
@@ -95,13 +104,20 @@ impl Family {
             })
             .collect();
         let columns = columns.join(", ");
-        format!("SELECT id::text, {columns} FROM \"{schema}\".\"{}\" ORDER BY id", self.name)
+        format!(
+            "SELECT id::text, {columns} FROM \"{schema}\".\"{}\" ORDER BY id",
+            self.name
+        )
     }
 
     /// Compares what [`select`](Self::select) gave; one line for each difference.
     pub(crate) fn differences(&self, rows: &[Vec<Option<String>>]) -> Vec<String> {
         let mut differences = Vec::new();
-        for (base, way) in [(COPIED, "copied"), (UPDATED, "updated"), (STREAMED, "streamed")] {
+        for (base, way) in [
+            (COPIED, "copied"),
+            (UPDATED, "updated"),
+            (STREAMED, "streamed"),
+        ] {
             for row in 0..self.row_count() {
                 let id = (base + row).to_string();
                 let found = rows.iter().find(|found| found[0].as_deref() == Some(&id));
@@ -124,7 +140,11 @@ impl Family {
         }
         let whole = 3 * self.row_count();
         if rows.len() != whole && differences.is_empty() {
-            differences.push(format!("{}: {} rows instead of {whole}", self.name, rows.len()));
+            differences.push(format!(
+                "{}: {} rows instead of {whole}",
+                self.name,
+                rows.len()
+            ));
         }
         differences
     }
@@ -132,14 +152,20 @@ impl Family {
     /// How many values of each column the target can't hold, each counted once.
     pub(crate) fn nulled(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.kinds.iter().filter_map(|kind| {
-            let nulled = kind.values.iter().filter(|(_, text)| *text == NULLED).count();
+            let nulled = kind
+                .values
+                .iter()
+                .filter(|(_, text)| *text == NULLED)
+                .count();
             (nulled > 0).then_some((kind.name, nulled as u64))
         })
     }
 }
 
 fn expression(kind: &Kind, row: usize) -> &'static str {
-    kind.values.get(row).map_or("NULL", |(expression, _)| expression)
+    kind.values
+        .get(row)
+        .map_or("NULL", |(expression, _)| expression)
 }
 
 fn expected(kind: &Kind, row: usize) -> Option<&'static str> {

@@ -45,10 +45,13 @@ async fn names_that_need_quotes_arrive_as_they_are() -> Result<()> {
             "CREATE TABLE {quoted} (`the \"id` INT PRIMARY KEY, {quoted} VARCHAR(20), `Other` INT)"
         ))
         .await?;
-        conn.query_drop(format!("INSERT INTO {quoted} VALUES (1, 'copied', 1), (2, 'gone', 2)"))
-            .await?;
+        conn.query_drop(format!(
+            "INSERT INTO {quoted} VALUES (1, 'copied', 1), (2, 'gone', 2)"
+        ))
+        .await?;
     }
-    let mut sluice = Sluice::run(&PipelineFile::new(&mysql, &postgres).write()?, &[])?;
+    let written = PipelineFile::new(&mysql, &postgres).write()?;
+    let mut sluice = Sluice::run(&written, &[])?;
     sluice.wait_caught_up().await?;
     for name in NAMES {
         let quoted = sluice_e2e::mysql::quote(name);
@@ -56,7 +59,10 @@ async fn names_that_need_quotes_arrive_as_they_are() -> Result<()> {
             format!("INSERT INTO {quoted} VALUES (3, 'streamed', 3)"),
             format!("UPDATE {quoted} SET {quoted} = 'changed' WHERE `the \"id` = 1"),
             format!("DELETE FROM {quoted} WHERE `the \"id` = 2"),
-            format!("ALTER TABLE {quoted} ADD COLUMN `new \"{}` INT DEFAULT 7", &quoted[1..2].replace('`', "")),
+            format!(
+                "ALTER TABLE {quoted} ADD COLUMN `new \"{}` INT DEFAULT 7",
+                &quoted[1..2].replace('`', "")
+            ),
             format!("ALTER TABLE {quoted} RENAME COLUMN `Other` TO `an other`"),
             format!("INSERT INTO {quoted} (`the \"id`, `an other`) VALUES (4, 4)"),
         ] {

@@ -17,7 +17,12 @@ const CHOSEN: Family = Family {
             name: "truth",
             mysql: "TINYINT(1)",
             postgres: "boolean",
-            values: &[("0", "false"), ("1", "true"), ("-1", "true"), ("127", "true")],
+            values: &[
+                ("0", "false"),
+                ("1", "true"),
+                ("-1", "true"),
+                ("127", "true"),
+            ],
         },
         Kind {
             name: "not_truth",
@@ -69,14 +74,14 @@ async fn enums_become_native_ones_and_learn_new_labels() -> Result<()> {
     let postgres = PgDatabase::create(&servers, "enums").await?;
     let mut conn = mysql.conn().await?;
     conn.query_drop(LENIENT).await?;
-    conn.query_drop(
-        "CREATE TABLE t (id INT PRIMARY KEY, size ENUM('small', 'it''s', 'é😀') NULL)",
-    )
-    .await?;
-    conn.query_drop("INSERT INTO t VALUES (1, 1), (2, 2), (3, 3), (4, NULL), (5, 'error')").await?;
+    conn.query_drop("CREATE TABLE t (id INT PRIMARY KEY, size ENUM('small', 'it''s', 'é😀') NULL)")
+        .await?;
+    conn.query_drop("INSERT INTO t VALUES (1, 1), (2, 2), (3, 3), (4, NULL), (5, 'error')")
+        .await?;
     let file = PipelineFile::new(&mysql, &postgres)
         .sink_spec(|spec| spec["postgres"]["enums"] = json!("Native"));
-    let mut sluice = Sluice::run(&file.write()?, &[])?;
+    let written = file.write()?;
+    let mut sluice = Sluice::run(&written, &[])?;
     sluice.wait_streaming().await?;
     for statement in [
         "INSERT INTO t VALUES (11, 1), (12, 2), (13, 3), (14, NULL), (15, 'error')",
@@ -90,7 +95,9 @@ async fn enums_become_native_ones_and_learn_new_labels() -> Result<()> {
     sluice.wait_caught_up().await?;
     let schema = &mysql.name;
     let rows = postgres
-        .rows(format!("SELECT id::text, size::text FROM \"{schema}\".t ORDER BY id"))
+        .rows(format!(
+            "SELECT id::text, size::text FROM \"{schema}\".t ORDER BY id"
+        ))
         .await?;
     let rows: Vec<(&str, Option<&str>)> = rows
         .iter()

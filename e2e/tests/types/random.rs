@@ -41,7 +41,12 @@ async fn random_rows_of_random_tables_arrive_the_same_by_every_way() -> Result<(
         let columns: Vec<Drawn> = (0..rng.usize(1..14)).map(|_| draw(&mut rng)).collect();
         conn.query_drop(create(table, &columns)).await?;
         let rows: Vec<Vec<String>> = (0..ROWS)
-            .map(|_| columns.iter().map(|column| (column.value)(&mut rng)).collect())
+            .map(|_| {
+                columns
+                    .iter()
+                    .map(|column| (column.value)(&mut rng))
+                    .collect()
+            })
             .collect();
         conn.query_drop(insert(table, 0, &rows)).await?;
         let mut others = rows;
@@ -50,13 +55,15 @@ async fn random_rows_of_random_tables_arrive_the_same_by_every_way() -> Result<(
         tables.push(columns.len());
     }
 
-    let mut sluice = Sluice::run(&PipelineFile::new(&mysql, &postgres).write()?, &[])?;
+    let written = PipelineFile::new(&mysql, &postgres).write()?;
+    let mut sluice = Sluice::run(&written, &[])?;
     sluice.wait_streaming().await?;
     for (table, &count) in tables.iter().enumerate() {
         let columns: Vec<String> = (0..count).map(|column| format!("c{column}")).collect();
         let columns = columns.join(", ");
-        let assignments: Vec<String> =
-            (0..count).map(|column| format!("a.c{column} = b.c{column}")).collect();
+        let assignments: Vec<String> = (0..count)
+            .map(|column| format!("a.c{column} = b.c{column}"))
+            .collect();
         let assignments = assignments.join(", ");
         for statement in [
             format!(
@@ -74,15 +81,22 @@ async fn random_rows_of_random_tables_arrive_the_same_by_every_way() -> Result<(
     let mut differences = Vec::new();
     for (table, &count) in tables.iter().enumerate() {
         let found = ways(&postgres, &mysql.name, table, count).await?;
-        let odd = found.iter().filter(|(_, rows)| rows.len() != 3 || rows.iter().any(|row| *row != rows[0]));
+        let odd = found
+            .iter()
+            .filter(|(_, rows)| rows.len() != 3 || rows.iter().any(|row| *row != rows[0]));
         let odd: Vec<_> = odd.take(2).collect();
         if !odd.is_empty() {
-            let definition: Vec<(String, String)> = conn.query(format!("SHOW CREATE TABLE t{table}")).await?;
+            let definition: Vec<(String, String)> =
+                conn.query(format!("SHOW CREATE TABLE t{table}")).await?;
             differences.push(format!("{definition:?}: {odd:#?}"));
         }
     }
     conn.disconnect().await?;
-    assert!(differences.is_empty(), "SLUICE_SEED={seed}\n{}", differences.join("\n"));
+    assert!(
+        differences.is_empty(),
+        "SLUICE_SEED={seed}\n{}",
+        differences.join("\n")
+    );
     assert_all_equal(&mysql, &postgres).await?;
     sluice.terminate().await?;
     Ok(())
@@ -95,7 +109,9 @@ async fn ways(
     table: usize,
     count: usize,
 ) -> Result<BTreeMap<usize, Vec<Vec<Option<String>>>>> {
-    let columns: Vec<String> = (0..count).map(|column| format!("c{column}::text")).collect();
+    let columns: Vec<String> = (0..count)
+        .map(|column| format!("c{column}::text"))
+        .collect();
     let columns = columns.join(", ");
     let sql = format!("SELECT id::text, {columns} FROM \"{schema}\".t{table} ORDER BY id");
     let mut groups: BTreeMap<usize, Vec<Vec<Option<String>>>> = BTreeMap::new();
@@ -155,21 +171,36 @@ fn draw_type(rng: &mut Rng) -> (String, Draw) {
         13 => clock(rng),
         14 => span(rng),
         15 => labels(rng),
-        16 => ("JSON".to_owned(), Box::new(|rng| format!("'{}'", document(rng, 4)))),
-        17 => ("YEAR".to_owned(), Box::new(|rng| match rng.u16(1900..=2155) {
-            1900 => "0".to_owned(),
-            year => year.to_string(),
-        })),
+        16 => (
+            "JSON".to_owned(),
+            Box::new(|rng| format!("'{}'", document(rng, 4))),
+        ),
+        17 => (
+            "YEAR".to_owned(),
+            Box::new(|rng| match rng.u16(1900..=2155) {
+                1900 => "0".to_owned(),
+                year => year.to_string(),
+            }),
+        ),
         18 => shape(rng),
         _ => vector(rng),
     }
 }
 
 fn integer(rng: &mut Rng) -> (String, Draw) {
-    let (name, bits) = [("TINYINT", 8), ("SMALLINT", 16), ("MEDIUMINT", 24), ("INT", 32), ("BIGINT", 64)]
-        [rng.usize(..5)];
+    let (name, bits) = [
+        ("TINYINT", 8),
+        ("SMALLINT", 16),
+        ("MEDIUMINT", 24),
+        ("INT", 32),
+        ("BIGINT", 64),
+    ][rng.usize(..5)];
     let unsigned = rng.bool();
-    let max: u64 = if bits == 64 { u64::MAX } else { (1 << bits) - 1 };
+    let max: u64 = if bits == 64 {
+        u64::MAX
+    } else {
+        (1 << bits) - 1
+    };
     let draw = move |rng: &mut Rng| {
         let raw = match rng.u8(..4) {
             0 => 0,
@@ -177,9 +208,16 @@ fn integer(rng: &mut Rng) -> (String, Draw) {
             2 => max / 2,
             _ => rng.u64(0..=max),
         };
-        if unsigned { raw.to_string() } else { (i128::from(raw) - i128::from(max / 2) - 1).to_string() }
+        if unsigned {
+            raw.to_string()
+        } else {
+            (i128::from(raw) - i128::from(max / 2) - 1).to_string()
+        }
     };
-    (format!("{name}{}", if unsigned { " UNSIGNED" } else { "" }), Box::new(draw))
+    (
+        format!("{name}{}", if unsigned { " UNSIGNED" } else { "" }),
+        Box::new(draw),
+    )
 }
 
 fn decimal(rng: &mut Rng) -> (String, Draw) {
@@ -201,12 +239,20 @@ fn decimal(rng: &mut Rng) -> (String, Draw) {
 
 fn single(rng: &mut Rng) -> String {
     let value = f32::from_bits(rng.u32(..));
-    if value.is_finite() { format!("{value:e}") } else { "-0e0".to_owned() }
+    if value.is_finite() {
+        format!("{value:e}")
+    } else {
+        "-0e0".to_owned()
+    }
 }
 
 fn double(rng: &mut Rng) -> String {
     let value = f64::from_bits(rng.u64(..));
-    if value.is_finite() { format!("{value:e}") } else { "1.5e0".to_owned() }
+    if value.is_finite() {
+        format!("{value:e}")
+    } else {
+        "1.5e0".to_owned()
+    }
 }
 
 fn bits(rng: &mut Rng) -> (String, Draw) {
@@ -216,16 +262,46 @@ fn bits(rng: &mut Rng) -> (String, Draw) {
 }
 
 const SETS: &[&str] = &[
-    "utf8mb4", "utf8mb4", "utf8mb4", "utf8mb3", "latin1", "cp1251", "gbk", "gb18030", "sjis", "ujis", "big5",
-    "utf16", "utf16le", "utf32", "ucs2", "euckr", "greek",
+    "utf8mb4", "utf8mb4", "utf8mb4", "utf8mb3", "latin1", "cp1251", "gbk", "gb18030", "sjis",
+    "ujis", "big5", "utf16", "utf16le", "utf32", "ucs2", "euckr", "greek",
 ];
 const LETTERS: &[char] = &[
-    'a', 'Z', '0', ' ', ' ', '\t', '\n', '"', '`', '\u{1}', '\u{7f}', 'é', 'ÿ', '€', 'Ж', 'я', 'α',
-    '中', '文', '日', 'ｶ', '한', '😀', '\u{10_fffd}', '\u{301}', '\u{200d}', '\u{feff}', ',', '{', '%',
+    'a',
+    'Z',
+    '0',
+    ' ',
+    ' ',
+    '\t',
+    '\n',
+    '"',
+    '`',
+    '\u{1}',
+    '\u{7f}',
+    'é',
+    'ÿ',
+    '€',
+    'Ж',
+    'я',
+    'α',
+    '中',
+    '文',
+    '日',
+    'ｶ',
+    '한',
+    '😀',
+    '\u{10_fffd}',
+    '\u{301}',
+    '\u{200d}',
+    '\u{feff}',
+    ',',
+    '{',
+    '%',
 ];
 
 fn letters(rng: &mut Rng, most: usize) -> String {
-    (0..rng.usize(0..=most)).map(|_| LETTERS[rng.usize(..LETTERS.len())]).collect()
+    (0..rng.usize(0..=most))
+        .map(|_| LETTERS[rng.usize(..LETTERS.len())])
+        .collect()
 }
 
 fn text(rng: &mut Rng) -> (String, Draw) {
@@ -270,24 +346,43 @@ fn day(rng: &mut Rng) -> String {
     match rng.u8(..8) {
         0 => "0000-00-00".to_owned(),
         1 => format!("{:04}-00-{:02}", rng.u16(1..=9999), rng.u8(0..=31)),
-        _ => format!("{:04}-{:02}-{:02}", rng.u16(1..=9999), rng.u8(1..=12), rng.u8(1..=31)),
+        _ => format!(
+            "{:04}-{:02}-{:02}",
+            rng.u16(1..=9999),
+            rng.u8(1..=12),
+            rng.u8(1..=31)
+        ),
     }
 }
 
 fn time_of_day(rng: &mut Rng, hours: u16) -> String {
-    format!("{:02}:{:02}:{:02}", rng.u16(..hours), rng.u8(..60), rng.u8(..60))
+    format!(
+        "{:02}:{:02}:{:02}",
+        rng.u16(..hours),
+        rng.u8(..60),
+        rng.u8(..60)
+    )
 }
 
 fn fraction(rng: &mut Rng, digits: usize) -> String {
     let text: String = (0..digits).map(|_| rng.digit(10)).collect();
-    if digits == 0 { text } else { format!(".{text}") }
+    if digits == 0 {
+        text
+    } else {
+        format!(".{text}")
+    }
 }
 
 fn clock(rng: &mut Rng) -> (String, Draw) {
     let digits = rng.usize(0..=6);
     if rng.bool() {
         let draw = move |rng: &mut Rng| {
-            format!("'{} {}{}'", day(rng), time_of_day(rng, 24), fraction(rng, digits))
+            format!(
+                "'{} {}{}'",
+                day(rng),
+                time_of_day(rng, 24),
+                fraction(rng, digits)
+            )
         };
         return (format!("DATETIME({digits})"), Box::new(draw));
     }
@@ -296,7 +391,10 @@ fn clock(rng: &mut Rng) -> (String, Draw) {
             return "'0000-00-00'".to_owned();
         }
         let second = rng.u32(1..=i32::MAX as u32);
-        format!("FROM_UNIXTIME({second}) + INTERVAL 0{} SECOND", fraction(rng, digits))
+        format!(
+            "FROM_UNIXTIME({second}) + INTERVAL 0{} SECOND",
+            fraction(rng, digits)
+        )
     };
     (format!("TIMESTAMP({digits})"), Box::new(draw))
 }
@@ -306,15 +404,25 @@ fn span(rng: &mut Rng) -> (String, Draw) {
     let draw = move |rng: &mut Rng| {
         let sign = if rng.bool() { "-" } else { "" };
         let hours = if rng.bool() { 24 } else { 838 };
-        format!("'{sign}{}{}'", time_of_day(rng, hours), fraction(rng, digits))
+        format!(
+            "'{sign}{}{}'",
+            time_of_day(rng, hours),
+            fraction(rng, digits)
+        )
     };
     (format!("TIME({digits})"), Box::new(draw))
 }
 
 fn labels(rng: &mut Rng) -> (String, Draw) {
     let is_set = rng.bool();
-    let count = if is_set { rng.u32(1..=64) } else { rng.u32(1..=300) };
-    let labels: Vec<String> = (0..count).map(|label| format!("'label é {label}'")).collect();
+    let count = if is_set {
+        rng.u32(1..=64)
+    } else {
+        rng.u32(1..=300)
+    };
+    let labels: Vec<String> = (0..count)
+        .map(|label| format!("'label é {label}'"))
+        .collect();
     let labels = labels.join(", ");
     let set = ["utf8mb4", "latin1", "utf16"][rng.usize(..3)];
     let draw = move |rng: &mut Rng| match (is_set, rng.u8(..6)) {
@@ -323,7 +431,10 @@ fn labels(rng: &mut Rng) -> (String, Draw) {
         (false, _) => rng.u32(1..=count).to_string(),
     };
     let name = if is_set { "SET" } else { "ENUM" };
-    (format!("{name}({labels}) CHARACTER SET {set}"), Box::new(draw))
+    (
+        format!("{name}({labels}) CHARACTER SET {set}"),
+        Box::new(draw),
+    )
 }
 
 /// A JSON document as part of a quoted text.
@@ -352,7 +463,9 @@ fn document(rng: &mut Rng, depth: u32) -> String {
 fn plain(rng: &mut Rng) -> String {
     let most = if rng.u8(..10) == 0 { 300 } else { 12 };
     let text = letters(rng, most);
-    text.chars().filter(|&letter| letter >= ' ' && letter != '"').collect()
+    text.chars()
+        .filter(|&letter| letter >= ' ' && letter != '"')
+        .collect()
 }
 
 fn shape(rng: &mut Rng) -> (String, Draw) {
@@ -374,8 +487,9 @@ fn shape(rng: &mut Rng) -> (String, Draw) {
 fn vector(rng: &mut Rng) -> (String, Draw) {
     let most = rng.u16(1..=50);
     let draw = move |rng: &mut Rng| {
-        let numbers: Vec<String> =
-            (0..rng.u16(1..=most)).map(|_| (rng.f32() - 0.5).to_string()).collect();
+        let numbers: Vec<String> = (0..rng.u16(1..=most))
+            .map(|_| (rng.f32() - 0.5).to_string())
+            .collect();
         format!("STRING_TO_VECTOR('[{}]')", numbers.join(","))
     };
     (format!("VECTOR({most})"), Box::new(draw))
