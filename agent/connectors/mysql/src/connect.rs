@@ -68,13 +68,11 @@ impl Connector {
             keep_alive(&socket)?;
             log_in(Wire::new(Box::new(socket)), login).await
         };
-        let (wire, version_text) = match timeout(CONNECT_TIMEOUT, attempt).await {
-            Ok(done) => done.map_err(|error| place.explain(error))?,
-            Err(_) => {
-                let silent = io::Error::new(io::ErrorKind::TimedOut, "no answer within 15 seconds");
-                return Err(place.explain(WireError::Io(silent)));
-            }
-        };
+        let silent = || io::Error::new(io::ErrorKind::TimedOut, "no answer within 15 seconds");
+        let done = timeout(CONNECT_TIMEOUT, attempt)
+            .await
+            .unwrap_or_else(|_| Err(WireError::Io(silent())));
+        let (wire, version_text) = done.map_err(|error| place.explain(error))?;
         let version = Version::parse(&version_text);
         let mut connection = Connection {
             wire,
@@ -238,16 +236,6 @@ impl Connection {
     /// `host:port`.
     pub(crate) fn address(&self) -> &Arc<str> {
         &self.place.address
-    }
-
-    /// The user that is logged in, as configured.
-    pub(crate) fn user(&self) -> &str {
-        &self.place.user
-    }
-
-    /// Sets how long the server may stay silent.
-    pub(crate) fn set_patience(&mut self, patience: Duration) {
-        self.wire.set_patience(patience);
     }
 
     /// Runs a statement and shows each row of its result.

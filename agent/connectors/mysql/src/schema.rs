@@ -149,7 +149,7 @@ async fn load(connection: &mut Connection, condition: &str) -> Result<Loaded> {
                         table.id.clone(),
                         row.text(2).into_owned(),
                         row.text(4).into_owned(),
-                    ))
+                    ));
                 }
             }
         })

@@ -152,17 +152,16 @@ impl Source for MysqlSource {
 
     async fn tables(&mut self) -> Result<Vec<Arc<TableSchema>>> {
         let loaded = self.opened()?.tables.take();
-        let tables = match loaded {
-            Some(tables) => tables,
-            None => {
-                let selection = self.selection.clone();
-                self.side
-                    .ask(move |connection| {
-                        let selection = selection.clone();
-                        Box::pin(async move { load_tables(connection, &selection).await })
-                    })
-                    .await?
-            }
+        let tables = if let Some(tables) = loaded {
+            tables
+        } else {
+            let selection = self.selection.clone();
+            self.side
+                .ask(move |connection| {
+                    let selection = selection.clone();
+                    Box::pin(async move { load_tables(connection, &selection).await })
+                })
+                .await?
         };
         if tables.is_empty() {
             let patterns: Vec<&str> = self.selection.unmatched(&[]).collect();

@@ -7,3 +7,4 @@
 )]
 
 mod decode;
+mod source;

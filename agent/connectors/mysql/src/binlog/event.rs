@@ -283,7 +283,7 @@ mod tests {
         let (source, number) = begin.gtid.unwrap();
         assert_eq!(source.to_string(), "500bff65-e584-11f1-8c5a-02fc00000001");
         assert_eq!(number, 3);
-        assert_eq!(begin.commit_time_micros, 0x0660_c506_8b3c_4d);
+        assert_eq!(begin.commit_time_micros, 0x0006_60c5_068b_3c4d);
         assert_eq!(parse_gtid(&body, true).unwrap().gtid, None);
         assert_eq!(parse_gtid(&body[..20], false), None);
     }
@@ -300,7 +300,7 @@ mod tests {
             "500bff65-e584-11f1-8c5a-02fc00000001:tag_one"
         );
         assert_eq!(number, 2);
-        assert_eq!(begin.commit_time_micros, 0x0660_c506_8b43_c2);
+        assert_eq!(begin.commit_time_micros, 0x0006_60c5_068b_43c2);
         for end in 0..body.len() {
             let _ = parse_tagged_gtid(&body[..end]);
         }

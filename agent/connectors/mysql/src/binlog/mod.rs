@@ -9,3 +9,6 @@ pub(crate) mod dump;
 pub(crate) mod event;
 pub(crate) mod payload;
 pub(crate) mod reader;
+
+#[cfg(test)]
+mod tests;

@@ -158,16 +158,13 @@ impl Payload {
         let body = self.body.as_mut().ok_or(BROKEN)?;
         let input = &self.packed[self.packed_at..];
         let input = &input[..input.len().min(body.left)];
-        let (read, written) = match &mut body.decoder {
-            Some(decoder) => {
-                let status = decoder.run_on_buffers(input, &mut self.output)?;
-                (status.bytes_read, status.bytes_written)
-            }
-            None => {
-                let count = input.len().min(self.output.len());
-                self.output[..count].copy_from_slice(&input[..count]);
-                (count, count)
-            }
+        let (read, written) = if let Some(decoder) = &mut body.decoder {
+            let status = decoder.run_on_buffers(input, &mut self.output)?;
+            (status.bytes_read, status.bytes_written)
+        } else {
+            let count = input.len().min(self.output.len());
+            self.output[..count].copy_from_slice(&input[..count]);
+            (count, count)
         };
         self.inner.extend_from_slice(&self.output[..written]);
         self.packed_at += read;

@@ -193,6 +193,9 @@ impl Reader {
         };
         let header = Header::parse(head).ok_or(BROKEN)?;
         let size = header.size as usize;
+        if packet != (size + 1).min(PAYLOAD_BYTES_MAX) {
+            return Err(BROKEN);
+        }
         if header.kind == kind::TRANSACTION_PAYLOAD {
             let left = (packet.checked_sub(1 + HEADER_BYTES), size - HEADER_BYTES);
             let (Some(packet_left), event_left) = left else {
@@ -208,16 +211,13 @@ impl Reader {
             return Ok(Some(Ready::PayloadHead(header)));
         }
         if size < LONG_BYTES {
-            if packet != size + 1 {
-                return Err(BROKEN);
-            }
             let Some(event) = buffered.get(5..5 + size) else {
                 return Ok(None);
             };
             let body = checked_body(header, event, &mut self.has_checksums)?;
             return Ok(Some(Ready::Buffered { packet, body }));
         }
-        if size > EVENT_BYTES_MAX || packet > size + 1 {
+        if size > EVENT_BYTES_MAX {
             return Err(BROKEN);
         }
         self.stream.wire.consume(5);

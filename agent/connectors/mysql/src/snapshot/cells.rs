@@ -225,16 +225,15 @@ fn moment(fields: &mut Fields<'_>) -> Option<DateTimeParts> {
 }
 
 fn push_date(parts: &DateTimeParts, builder: &mut RowBuilder) {
-    match days_from_civil(parts.year as i32, parts.month, parts.day) {
-        Some(days) => builder.push(Value::Date(days)),
-        None => {
-            let mut text = DateText::default();
-            builder.push(Value::Impossible(text.date(
-                parts.year,
-                parts.month,
-                parts.day,
-            )));
-        }
+    if let Some(days) = days_from_civil(parts.year as i32, parts.month, parts.day) {
+        builder.push(Value::Date(days));
+    } else {
+        let mut text = DateText::default();
+        builder.push(Value::Impossible(text.date(
+            parts.year,
+            parts.month,
+            parts.day,
+        )));
     }
 }
 

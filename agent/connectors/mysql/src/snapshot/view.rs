@@ -113,6 +113,7 @@ async fn open_locked(
 }
 
 async fn begin_view(connection: &mut Connection) -> Result<()> {
+    connection.query_drop("COMMIT").await?;
     connection
         .query_drop("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         .await?;
@@ -153,16 +154,13 @@ impl OpenView {
         let mut rows = Vec::new();
         let mut size_bytes = 0;
         while !self.is_at_end && size_bytes < size_bytes_max.max(1) {
-            match connection.next_row().await? {
-                Some(row) => {
-                    let row = self.plan.pack(row, &mut self.builder)?;
-                    size_bytes += row.size_bytes();
-                    rows.push(row);
-                }
-                None => {
-                    self.is_at_end = true;
-                    connection.query_drop("COMMIT").await?;
-                }
+            if let Some(row) = connection.next_row().await? {
+                let row = self.plan.pack(row, &mut self.builder)?;
+                size_bytes += row.size_bytes();
+                rows.push(row);
+            } else {
+                self.is_at_end = true;
+                connection.query_drop("COMMIT").await?;
             }
         }
         Ok(rows)

@@ -87,11 +87,6 @@ impl Catalog {
         self.generation
     }
 
-    /// What was announced last about a table.
-    pub(crate) fn announced(&self, table: &TableId) -> Option<&Arc<TableSchema>> {
-        self.tables.get(table)?.announced.as_ref()
-    }
-
     /// The tables of a database that are known.
     pub(crate) fn tables_of(&self, database: &str) -> Vec<TableId> {
         let mut tables: Vec<_> = self

@@ -5,4 +5,4 @@ mod images;
 mod log;
 mod shape;
 mod show;
-mod types;
+pub(crate) mod types;

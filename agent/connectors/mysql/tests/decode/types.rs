@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Types and values to insert; NULL is added to each.
-const CASES: &[(&str, &[&str])] = &[
+pub(crate) const CASES: &[(&str, &[&str])] = &[
     ("tinyint", &["-128", "127", "0"]),
     ("tinyint unsigned", &["0", "255"]),
     ("tinyint(1)", &["0", "1", "-7"]),
@@ -284,7 +284,7 @@ async fn one_row_of_every_type_passes_insert_update_and_delete() {
 }
 
 /// Documents, as SQL expressions.
-const DOCUMENTS: &[&str] = &[
+pub(crate) const DOCUMENTS: &[&str] = &[
     "'null'",
     "'true'",
     "'[]'",
