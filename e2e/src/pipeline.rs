@@ -1,6 +1,9 @@
 //! Pipeline files as a user writes them: two Secrets, a ReplicationSource and a ReplicaSink.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -167,21 +170,26 @@ impl PipelineFile {
         Ok(WrittenPipeline {
             ends: self.ends.clone(),
             path,
-            _folder: folder,
+            folder: Arc::new(folder),
         })
     }
 }
 
-/// A pipeline file on disk, removed when dropped.
+/// A pipeline file on disk, removed when it and every agent that runs it are dropped.
 #[derive(Debug)]
 pub struct WrittenPipeline {
     /// Both ends.
     pub ends: Ends,
     path: PathBuf,
-    _folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 impl WrittenPipeline {
+    /// The folder, for those who need the file longer.
+    pub(crate) fn folder(&self) -> Arc<TempDir> {
+        Arc::clone(&self.folder)
+    }
+
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path

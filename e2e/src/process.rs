@@ -6,6 +6,7 @@ use std::{
     io::ErrorKind,
     path::{Path, PathBuf},
     process::{ExitStatus, Output, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -39,6 +40,7 @@ pub struct Sluice {
     ends: Ends,
     listen: String,
     folder: TempDir,
+    _pipeline: Arc<TempDir>,
 }
 
 impl Sluice {
@@ -89,6 +91,7 @@ impl Sluice {
             ends: file.ends.clone(),
             listen,
             folder,
+            _pipeline: file.folder(),
         })
     }
 
