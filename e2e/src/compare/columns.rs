@@ -82,7 +82,10 @@ impl TablePlan {
             |column: &'_ ColumnPlan| (column.mysql.value.clone(), column.mysql.order.clone());
         let postgres_side =
             |column: &'_ ColumnPlan| (column.postgres.value.clone(), column.postgres.order.clone());
-        let from = format!("{mysql_table} WHERE {condition}");
+        let (from, target) = (
+            format!("{mysql_table} t WHERE {condition}"),
+            format!("{target} t"),
+        );
         Ok(Self {
             mysql_query: query(&columns, &key, &from, mysql_side),
             postgres_query: query(&columns, &key, &target, postgres_side),
@@ -163,7 +166,9 @@ async fn target_columns(client: &Client, pair: &Pair) -> Result<Vec<TargetColumn
 
 /// The table of what equals what.
 fn plan_column(source: &SourceColumn, target: &TargetColumn) -> ColumnPlan {
-    let (here, there) = (mysql::quote(&source.name), postgres::quote(&target.name));
+    // With the table's alias: a bare name in ORDER BY would mean the text in the list.
+    let here = format!("t.{}", mysql::quote(&source.name));
+    let there = format!("t.{}", postgres::quote(&target.name));
     let there_as_is = format!("{there}::text");
     let kind = Kind::of(&source.data_type);
     let to_bool = target.type_name == "bool";
