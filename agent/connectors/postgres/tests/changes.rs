@@ -25,7 +25,9 @@ async fn inserts_updates_and_deletes_arrive() {
             end(),
         ])
         .await;
-    let rows = database.lines("SELECT * FROM shop.orders ORDER BY id").await;
+    let rows = database
+        .lines("SELECT * FROM shop.orders ORDER BY id")
+        .await;
     assert_eq!(rows, ["1|X|y", "3|é|"]);
     database.drop_now().await;
 }
@@ -42,7 +44,9 @@ async fn many_rows_arrive_by_copy_and_by_arrays() {
     let updates =
         (0..count).map(|id| update(&orders, row(id, &["old"]), row(id, &[&id.to_string()])));
     target.apply(updates.collect()).await;
-    let deletes = (0..count).step_by(2).map(|id| delete(&orders, row(id, &["-"])));
+    let deletes = (0..count)
+        .step_by(2)
+        .map(|id| delete(&orders, row(id, &["-"])));
     target.apply(deletes.collect()).await;
     let sum = database
         .value("SELECT count(*), sum(a::int), bool_and(a::int = id) FROM shop.orders")
@@ -71,13 +75,17 @@ async fn a_key_that_changes_moves_its_row() {
             update(&orders, row(9, &["one"]), row(2, &["one"])),
         ])
         .await;
-    let rows = database.lines("SELECT * FROM shop.orders ORDER BY id").await;
+    let rows = database
+        .lines("SELECT * FROM shop.orders ORDER BY id")
+        .await;
     assert_eq!(rows, ["1|two", "2|one"]);
     // Columns that were not logged move along.
     target
         .apply(vec![update(&orders, row(1, &["~"]), row(5, &["~"]))])
         .await;
-    let rows = database.lines("SELECT * FROM shop.orders ORDER BY id").await;
+    let rows = database
+        .lines("SELECT * FROM shop.orders ORDER BY id")
+        .await;
     assert_eq!(rows, ["2|one", "5|two"]);
     database.drop_now().await;
 }
@@ -88,14 +96,19 @@ async fn columns_that_were_not_logged_keep_their_values() {
     let mut target = database.sink().await;
     let orders = texts("orders", &["a", "b"]);
     target.prepare(&orders).await;
-    target.apply(vec![insert(&orders, row(1, &["x", "y"]))]).await;
+    target
+        .apply(vec![insert(&orders, row(1, &["x", "y"]))])
+        .await;
     target
         .apply(vec![
             update(&orders, row(1, &["~", "~"]), row(1, &["new", "~"])),
             update(&orders, row(1, &["~", "~"]), row(1, &["~", "-"])),
         ])
         .await;
-    assert_eq!(database.lines("SELECT * FROM shop.orders").await, ["1|new|-"]);
+    assert_eq!(
+        database.lines("SELECT * FROM shop.orders").await,
+        ["1|new|-"]
+    );
     database.drop_now().await;
 }
 
@@ -176,7 +189,12 @@ async fn swaps_of_unique_values_never_fail() {
         .await;
     let rows = database.lines("SELECT * FROM shop.seats ORDER BY id").await;
     assert_eq!(rows, ["1|3C|ann", "2|1A|bob", "3|4D|CY"]);
-    assert_eq!(database.value("SELECT count(*) FROM sluice.dead_letters").await, "0");
+    assert_eq!(
+        database
+            .value("SELECT count(*) FROM sluice.dead_letters")
+            .await,
+        "0"
+    );
     database.drop_now().await;
 }
 
@@ -199,7 +217,9 @@ async fn what_users_add_to_a_target_stays() {
             insert(&orders, row(2, &["y"])),
         ])
         .await;
-    database.run("UPDATE shop.orders SET note = 'mine ' || id").await;
+    database
+        .run("UPDATE shop.orders SET note = 'mine ' || id")
+        .await;
     target
         .apply(vec![
             update(&orders, row(1, &["x"]), row(1, &["z"])),
@@ -207,7 +227,9 @@ async fn what_users_add_to_a_target_stays() {
             update(&orders, row(2, &["x"]), row(4, &["x"])),
         ])
         .await;
-    let rows = database.lines("SELECT * FROM shop.orders ORDER BY id").await;
+    let rows = database
+        .lines("SELECT * FROM shop.orders ORDER BY id")
+        .await;
     assert_eq!(rows, ["1|z|mine 1|zz", "4|x|mine 2|xx"]);
     database.drop_now().await;
 }
@@ -270,7 +292,9 @@ async fn soft_deletes_mark_rows_and_reinserts_clear_the_mark() {
             update(&orders, row(3, &["z"]), row(4, &["z"])),
         ])
         .await;
-    target.apply(vec![insert(&orders, row(1, &["again"]))]).await;
+    target
+        .apply(vec![insert(&orders, row(1, &["again"]))])
+        .await;
     let rows = database
         .lines("SELECT id, a, _sluice_deleted_at IS NULL FROM shop.orders ORDER BY id")
         .await;
@@ -334,9 +358,8 @@ async fn without_the_replica_role_the_source_s_order_is_kept() {
     let children = table("children", columns, true);
     target.prepare(&parents).await;
     target.prepare(&children).await;
-    let child = |id: i64, parent: Value<'static>| {
-        Row::pack([Value::Int(id), Value::Text("c"), parent])
-    };
+    let child =
+        |id: i64, parent: Value<'static>| Row::pack([Value::Int(id), Value::Text("c"), parent]);
     let outcome = target
         .apply(vec![
             insert(&parents, row(1, &["p"])),
@@ -353,7 +376,10 @@ async fn without_the_replica_role_the_source_s_order_is_kept() {
         .await;
     assert_eq!(outcome.dead_letters, 0);
     assert_eq!(database.lines("SELECT * FROM shop.parents").await, ["4|r"]);
-    assert_eq!(database.lines("SELECT * FROM shop.children").await, ["2|c|4"]);
+    assert_eq!(
+        database.lines("SELECT * FROM shop.children").await,
+        ["2|c|4"]
+    );
     drop(target);
     let (name, admin) = (database.name.clone(), Database::new().await);
     database.drop_now().await;

@@ -154,7 +154,10 @@ impl Database {
     }
 
     /// An open sink with changed settings.
-    pub(crate) async fn sink_with(&self, change: impl FnOnce(&mut SinkConfig, &mut PostgresConfig)) -> Target {
+    pub(crate) async fn sink_with(
+        &self,
+        change: impl FnOnce(&mut SinkConfig, &mut PostgresConfig),
+    ) -> Target {
         let (mut config, mut postgres) = (self.config(), self.postgres());
         change(&mut config, &mut postgres);
         let secrets = Arc::new(self.secrets());
