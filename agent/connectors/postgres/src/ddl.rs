@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// PostgreSQL cuts longer names without a word.
-const NAME_BYTES_MAX: usize = 63;
+pub(crate) const NAME_BYTES_MAX: usize = 63;
 /// Names that every table has already.
 const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 /// Room on each page for new versions of its rows, so that an update need not touch the index.

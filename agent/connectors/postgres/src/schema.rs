@@ -5,7 +5,7 @@
 use sluice_core::TableId;
 use tokio_postgres::Client;
 
-use crate::{numeric::Room, sql::qualified};
+use crate::{ddl::NAME_BYTES_MAX, numeric::Room, sql::qualified};
 
 /// A table of the target.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,6 +137,10 @@ pub(crate) async fn read(
     client: &Client,
     id: &TableId,
 ) -> Result<Option<TargetTable>, tokio_postgres::Error> {
+    // There can't be such a table, and the server refuses to look for it.
+    if id.schema.len().max(id.name.len()) > NAME_BYTES_MAX {
+        return Ok(None);
+    }
     let found = client.query_opt(TABLE, &[&&*id.schema, &&*id.name]).await?;
     let Some(found) = found else { return Ok(None) };
     let oid: u32 = found.get(0);
