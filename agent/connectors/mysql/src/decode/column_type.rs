@@ -161,11 +161,12 @@ impl RawType {
         )
     }
 
-    /// Whether the table map says which collation the column has.
+    /// Whether the table map says which collation the column has. It does so for vectors, which
+    /// have none.
     pub(crate) fn has_collation(self) -> bool {
         matches!(
             self,
-            Self::Fixed { .. } | Self::Variable { .. } | Self::Blob { .. }
+            Self::Fixed { .. } | Self::Variable { .. } | Self::Blob { .. } | Self::Vector { .. }
         )
     }
 }
