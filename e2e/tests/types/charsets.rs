@@ -88,10 +88,14 @@ fn fill(narrow: &[String], wide: &[String]) -> Vec<String> {
         .map(|byte: u32| {
             let values: Vec<String> = narrow
                 .iter()
-                // The only one whose bytes beyond 7 bits are refused.
-                .map(|set| match set.as_str() {
-                    "ascii" if byte > 127 => "NULL".to_owned(),
-                    _ => format!("_{set} x'{byte:02x}'"),
+                // Bytes without a meaning are another matter.
+                .map(|set| match (set.as_str(), byte) {
+                    ("ascii", 128..) => "NULL".to_owned(),
+                    (_, 0x3f) => format!("_{set} x'3f'"),
+                    _ => format!(
+                        "IF(HEX(CONVERT(_{set} x'{byte:02x}' USING utf8mb4)) = '3F', NULL, \
+                         _{set} x'{byte:02x}')"
+                    ),
                 })
                 .collect();
             format!("({byte}, {})", values.join(", "))

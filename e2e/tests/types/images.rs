@@ -70,20 +70,12 @@ const SESSIONS: &[&[&str]] = &[
         "binlog_row_image = FULL",
         "binlog_row_value_options = PARTIAL_JSON",
     ],
-    &[
-        "binlog_row_image = NOBLOB",
-        "binlog_row_value_options = PARTIAL_JSON",
-    ],
-    &[
-        "binlog_row_image = MINIMAL",
-        "binlog_row_value_options = PARTIAL_JSON",
-    ],
     &["binlog_transaction_compression = ON"],
     &[
         "binlog_transaction_compression = ON",
-        "binlog_row_image = MINIMAL",
         "binlog_row_value_options = PARTIAL_JSON",
     ],
+    &["binlog_transaction_compression = ON", "binlog_row_image = MINIMAL"],
 ];
 
 #[tokio::test(flavor = "multi_thread")]

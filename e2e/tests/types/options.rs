@@ -68,13 +68,14 @@ async fn types_follow_the_users_choice() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+// MySQL itself keeps no 4-byte characters in labels (its catalog says `?`), hence none here.
 async fn enums_become_native_ones_and_learn_new_labels() -> Result<()> {
     let servers = Servers::from_env();
     let mysql = MysqlDatabase::create(&servers, "enums").await?;
     let postgres = PgDatabase::create(&servers, "enums").await?;
     let mut conn = mysql.conn().await?;
     conn.query_drop(LENIENT).await?;
-    conn.query_drop("CREATE TABLE t (id INT PRIMARY KEY, size ENUM('small', 'it''s', 'é😀') NULL)")
+    conn.query_drop("CREATE TABLE t (id INT PRIMARY KEY, size ENUM('small', 'it''s', 'é€') NULL)")
         .await?;
     conn.query_drop("INSERT INTO t VALUES (1, 1), (2, 2), (3, 3), (4, NULL), (5, 'error')")
         .await?;
@@ -85,7 +86,7 @@ async fn enums_become_native_ones_and_learn_new_labels() -> Result<()> {
     sluice.wait_streaming().await?;
     for statement in [
         "INSERT INTO t VALUES (11, 1), (12, 2), (13, 3), (14, NULL), (15, 'error')",
-        "ALTER TABLE t MODIFY size ENUM('tiny', 'small', 'it''s', 'é😀', 'huge') NULL",
+        "ALTER TABLE t MODIFY size ENUM('tiny', 'small', 'it''s', 'é€', 'huge') NULL",
         "INSERT INTO t VALUES (21, 'tiny'), (22, 'huge')",
         "UPDATE t SET size = 'huge' WHERE id = 1",
     ] {
@@ -96,7 +97,7 @@ async fn enums_become_native_ones_and_learn_new_labels() -> Result<()> {
     let schema = &mysql.name;
     let rows = postgres
         .rows(format!(
-            "SELECT id::text, size::text FROM \"{schema}\".t ORDER BY id"
+            "SELECT id::text, size::text FROM \"{schema}\".t ORDER BY t.id"
         ))
         .await?;
     let rows: Vec<(&str, Option<&str>)> = rows
@@ -106,12 +107,12 @@ async fn enums_become_native_ones_and_learn_new_labels() -> Result<()> {
     let expected = [
         ("1", Some("huge")),
         ("2", Some("it's")),
-        ("3", Some("é😀")),
+        ("3", Some("é€")),
         ("4", None),
         ("5", Some("")),
         ("11", Some("small")),
         ("12", Some("it's")),
-        ("13", Some("é😀")),
+        ("13", Some("é€")),
         ("14", None),
         ("15", Some("")),
         ("21", Some("tiny")),
