@@ -18,6 +18,8 @@ pub(crate) struct TargetTable {
     pub(crate) unique_indexes: Vec<UniqueIndex>,
     /// Whether triggers or foreign keys fire for an ordinary session.
     pub(crate) has_triggers: bool,
+    /// Whether row-level security applies to this user.
+    pub(crate) row_security: bool,
 }
 
 /// A column of the target.
@@ -107,7 +109,8 @@ impl TargetColumn {
 
 const TABLE: &str = "
     SELECT c.oid, c.relkind::text,
-           EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = c.oid AND t.tgenabled IN ('O', 'A'))
+           EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = c.oid AND t.tgenabled IN ('O', 'A')),
+           row_security_active(c.oid)
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE n.nspname = $1 AND c.relname = $2
       AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
@@ -176,6 +179,7 @@ pub(crate) async fn read(
         columns: columns.collect(),
         unique_indexes: unique_indexes.collect(),
         has_triggers: found.get(2),
+        row_security: found.get(3),
     }))
 }
 
