@@ -6,7 +6,8 @@
 //!
 //! `SLUICE_PG_URL=… cargo run --release -p sluice-postgres --example apply_bench [ROWS [CHANGES [BATCH]]]`
 
-#[allow(dead_code)]
+// The tests' helpers, of which a benchmark needs a part, and which may panic as tests do.
+#[allow(dead_code, clippy::unwrap_used, clippy::panic)]
 #[path = "../tests/support.rs"]
 mod support;
 

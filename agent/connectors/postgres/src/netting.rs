@@ -293,3 +293,6 @@ impl Patterns {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,6 +44,9 @@ pub(crate) struct Plan {
     pub(crate) unique_sets: Vec<Vec<usize>>,
     /// Whether the source's order must be kept, for triggers and foreign keys that fire.
     pub(crate) guarded: bool,
+    /// Whether rows may be copied into the table itself. Not where a trigger may end a COPY before it
+    /// has begun to read (the driver then loses count of the answers), nor under row-level security.
+    pub(crate) may_copy: bool,
     /// Whether the target's rows hold more than the source's.
     pub(crate) has_extra_columns: bool,
     /// What a delete does.
@@ -98,6 +101,8 @@ pub(crate) enum Unique {
 pub(crate) enum StatementKey {
     /// COPY of every column.
     Copy,
+    /// Adds nothing, but fails where the COPY would.
+    CopyCheck,
     /// INSERT … ON CONFLICT DO UPDATE from arrays.
     Upsert,
     /// INSERT … ON CONFLICT DO NOTHING from arrays.
@@ -151,13 +156,15 @@ impl Plan {
         let has_extra_columns = target.columns.iter().any(|column| {
             !written(column.number) && !column.generated && column.name != DELETED_AT
         });
+        let guarded = target.has_triggers && !options.replica_role;
         Ok(Self {
             source: Arc::clone(source),
             ordinals: columns.iter().map(|column| column.source).collect(),
             key,
             unique,
             unique_sets,
-            guarded: target.has_triggers && !options.replica_role,
+            guarded,
+            may_copy: !guarded && !target.row_security,
             has_extra_columns,
             deletes: options.deletes,
             statements: Mutex::default(),
@@ -194,6 +201,7 @@ impl Plan {
         }
         let text = match &key {
             StatementKey::Copy => self.copy_sql(),
+            StatementKey::CopyCheck => self.copy_check_sql(),
             StatementKey::Upsert => self.insert_sql(&self.on_conflict()),
             StatementKey::AddMissing => self.insert_sql(" ON CONFLICT DO NOTHING"),
             StatementKey::Update(columns) => self.update_sql(columns),
@@ -222,6 +230,14 @@ impl Plan {
         format!(
             "COPY {} ({names}) FROM STDIN (FORMAT binary)",
             self.target.sql()
+        )
+    }
+
+    fn copy_check_sql(&self) -> String {
+        let names = list(self.columns.iter().map(|column| column.name.clone()));
+        let table = self.target.sql();
+        format!(
+            "INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {names} FROM {table} LIMIT 0"
         )
     }
 

@@ -166,17 +166,18 @@ async fn tables(
         let row = session
             .client
             .query_one(
-                "SELECT to_regnamespace($1) IS NOT NULL, to_regclass($2) IS NOT NULL,
-                        CASE WHEN to_regnamespace($1) IS NULL THEN false
-                             ELSE has_schema_privilege(to_regnamespace($1), 'USAGE') END,
-                        CASE WHEN to_regnamespace($1) IS NULL THEN false
-                             ELSE has_schema_privilege(to_regnamespace($1), 'CREATE') END,
-                        CASE WHEN to_regclass($2) IS NULL THEN false
-                             ELSE has_table_privilege(to_regclass($2), 'SELECT')
-                              AND has_table_privilege(to_regclass($2), 'INSERT')
-                              AND has_table_privilege(to_regclass($2), 'UPDATE')
-                              AND has_table_privilege(to_regclass($2), 'DELETE') END",
-                &[&schema, &place],
+                // By names, since to_regclass fails in a schema that may not be used.
+                "WITH n AS (SELECT oid FROM pg_namespace WHERE nspname = $1),
+                      c AS (SELECT c.oid FROM pg_class AS c JOIN n ON n.oid = c.relnamespace
+                            WHERE c.relname = $2)
+                 SELECT EXISTS (SELECT FROM n), EXISTS (SELECT FROM c),
+                        coalesce((SELECT has_schema_privilege(oid, 'USAGE') FROM n), false),
+                        coalesce((SELECT has_schema_privilege(oid, 'CREATE') FROM n), false),
+                        coalesce((SELECT has_table_privilege(oid, 'SELECT')
+                                     AND has_table_privilege(oid, 'INSERT')
+                                     AND has_table_privilege(oid, 'UPDATE')
+                                     AND has_table_privilege(oid, 'DELETE') FROM c), false)",
+                &[&&*table.schema, &&*table.name],
             )
             .await?;
         let (schema_exists, exists): (bool, bool) = (row.get(0), row.get(1));

@@ -35,6 +35,9 @@ use crate::{
 /// How often at most the target is asked what it has flushed.
 const DURABLE_INTERVAL: Duration = Duration::from_millis(500);
 
+/// The place of the fence in `BEGIN; UPDATE …`.
+const AFTER_BEGIN: usize = 1;
+
 /// Writes changes to a PostgreSQL database.
 pub struct PostgresSink {
     settings: Settings,
@@ -114,7 +117,7 @@ impl PostgresSink {
         }
         let begin = format!("BEGIN; {}", fence_statement(&settings.pipeline, live.epoch));
         let found = live.simple(&begin).await?;
-        check_fence(&found, &settings.pipeline)?;
+        check_fence(&found, AFTER_BEGIN, &settings.pipeline)?;
         let link = live.tables.links.get(&table.id).cloned();
         let outcome = live.reach(&settings, table).await;
         match outcome {
@@ -257,7 +260,8 @@ impl Sink for PostgresSink {
                 futures_util::future::join(client.simple_query(&begin), writer.write(batch)).await;
             // What went wrong first explains the rest.
             let found = fence.map_err(|error| live.session.error(error));
-            let fence = found.and_then(|found| check_fence(&found, &settings.pipeline));
+            let fence =
+                found.and_then(|found| check_fence(&found, AFTER_BEGIN, &settings.pipeline));
             fence.and(outcome)
         } else {
             writer.write(batch).await
@@ -285,7 +289,7 @@ impl Sink for PostgresSink {
             script.push_str("; SELECT pg_current_wal_insert_lsn()");
         }
         let answer = live.simple(&script).await?;
-        check_fence(&answer, &pipeline)?;
+        check_fence(&answer, 0, &pipeline)?;
         if sampling && let Some(place) = first_value(&answer) {
             live.durability.sample = Some((place, position.clone()));
         }
@@ -344,14 +348,14 @@ impl Durability {
     }
 }
 
-/// The first statement's count tells whether this agent is still the newest.
-fn check_fence(answer: &[SimpleQueryMessage], pipeline: &str) -> Result<()> {
+/// Whether this agent is still the newest: the update of the position, by its place among the
+/// statements, found its row.
+fn check_fence(answer: &[SimpleQueryMessage], place: usize, pipeline: &str) -> Result<()> {
     let mut counts = answer.iter().filter_map(|message| match message {
         SimpleQueryMessage::CommandComplete(count) => Some(*count),
         _ => None,
     });
-    // BEGIN and COMMIT count nothing.
-    if counts.any(|count| count > 0) {
+    if counts.nth(place) == Some(1) {
         Ok(())
     } else {
         Err(fenced(pipeline))

@@ -63,7 +63,7 @@ impl Database {
         client.batch_execute("SET timezone = 'UTC'").await.unwrap();
         let host = match &config.get_hosts()[0] {
             tokio_postgres::config::Host::Tcp(host) => host.clone(),
-            other => panic!("a TCP address, not {other:?}"),
+            tokio_postgres::config::Host::Unix(_) => panic!("SLUICE_PG_URL names a TCP address"),
         };
         Self {
             name,

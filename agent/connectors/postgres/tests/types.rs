@@ -70,8 +70,9 @@ async fn check(database: &Database, target: &mut Target, name: &str, case: &Case
     let outcome = target.apply(events).await;
     assert_eq!(outcome.dead_letters, 0, "{name}");
     assert!(outcome.stopped.is_empty(), "{name}: {:?}", outcome.stopped);
-    let updates = nulls.into_iter().zip(rows());
-    let mut events: Vec<_> = updates
+    let mut events: Vec<_> = nulls
+        .into_iter()
+        .zip(rows())
         .map(|(before, after)| update(&updated, before, after))
         .collect();
     // Found again by the value, and written again.

@@ -144,7 +144,10 @@ impl<'e> Attempt<'e> {
         rows: &'e [Row],
         mode: RowsMode,
     ) -> Result<(), Failure> {
-        if mode == RowsMode::Copy {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        if mode == RowsMode::Copy && plan.may_copy {
             for (index, misfit) in self.copy(plan, rows.iter()).await? {
                 let letter = DeadLetter::of_row(&plan.source, &rows[index], misfit.cause());
                 self.tally.letters.push(letter);

@@ -29,6 +29,9 @@ pub(crate) enum CopyError {
     Misfit(Misfit),
     /// The server or the connection.
     Postgres(tokio_postgres::Error),
+    /// The copy could not even begin. The driver ends it all the same and then takes the server's
+    /// second answer for that to the next statement, so that the session is of no more use.
+    NotBegun(tokio_postgres::Error),
 }
 
 impl From<tokio_postgres::Error> for CopyError {
@@ -52,7 +55,10 @@ pub(crate) async fn copy_rows<'r>(
         keys: &[],
         values: &all,
     };
-    let sink = client.copy_in(&statement).await?;
+    let sink = client
+        .copy_in(&statement)
+        .await
+        .map_err(CopyError::NotBegun)?;
     stream(sink, &fields, cells, rows.map(|row| (row, row)), misfit).await
 }
 

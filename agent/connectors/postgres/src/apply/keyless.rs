@@ -3,6 +3,8 @@
 //! Of several equal rows one is taken, and no matter which. The statement depends on which values
 //! are NULL, so that an index of the user's own can serve it.
 
+use std::borrow::Cow;
+
 use bytes::{Buf, Bytes, BytesMut};
 use sluice_agent_api::config::Deletes;
 use sluice_core::{Row, RowChange, RowOperation};
@@ -12,8 +14,9 @@ use crate::{
         Attempt, Failure, SharedPlan,
         cells::{CellWriter, Form, Misfit},
         inflight::Encoded,
+        sets::Inserts,
     },
-    netting::changed_columns,
+    netting::{Addition, changed_columns},
     plan::{DELETED_AT, Plan, StatementKey},
 };
 
@@ -44,14 +47,14 @@ impl<'e> Attempt<'e> {
     }
 
     async fn append(&mut self, plan: &SharedPlan, run: &[&'e RowChange]) -> Result<(), Failure> {
-        let rows = run.iter().filter_map(|event| match &event.operation {
-            RowOperation::Insert { after } => Some(after),
+        let additions = run.iter().filter_map(|&event| match &event.operation {
+            RowOperation::Insert { after } => Some(Addition {
+                row: Cow::Borrowed(after),
+                event: Some(event),
+            }),
             _ => None,
         });
-        for (index, misfit) in self.copy(plan, rows).await? {
-            self.set_aside(plan, Some(run[index]), None, &misfit)?;
-        }
-        Ok(())
+        self.add(plan, additions.collect(), Inserts::Fresh).await
     }
 
     async fn delete_one(
@@ -85,7 +88,7 @@ impl<'e> Attempt<'e> {
         &mut self,
         plan: &SharedPlan,
         event: &'e RowChange,
-        (before, after): (&Row, &Row),
+        (before, after): (&'e Row, &'e Row),
     ) -> Result<(), Failure> {
         let mut cells = self.cells(plan);
         let drafted = set_changed(plan, &mut cells, before, after)
@@ -97,10 +100,10 @@ impl<'e> Attempt<'e> {
         self.tally.add_nulled(plan, &cells);
         let found = self.run_draft(plan, draft).await?;
         if found == 0 && !after.has_unchanged() {
-            let misfits = self.copy(plan, std::iter::once(after)).await?;
-            if let Some((_, misfit)) = misfits.first() {
-                self.set_aside(plan, Some(event), None, misfit)?;
-            }
+            let row = Cow::Borrowed(after);
+            let event = Some(event);
+            let addition = Addition { row, event };
+            self.add(plan, vec![addition], Inserts::Fresh).await?;
         }
         Ok(())
     }

@@ -26,9 +26,9 @@ use crate::{
 pub(crate) const ROWS_PER_STATEMENT: usize = 4096;
 const BYTES_PER_STATEMENT: usize = 1 << 20;
 /// Fewer new rows are inserted by statement, which takes one round trip instead of two.
-const COPY_ROWS_MIN: usize = 200;
+pub(crate) const COPY_ROWS_MIN: usize = 200;
 /// Rows beyond this never become parameters, which are held in memory several times.
-const ROW_BYTES_MAX: usize = 256 << 10;
+pub(crate) const ROW_BYTES_MAX: usize = 256 << 10;
 
 /// What is known about rows that the source inserts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,7 +258,7 @@ impl<'e> Attempt<'e> {
         additions: Vec<Addition<'e>>,
         inserts: Inserts,
     ) -> Result<(), Failure> {
-        let fresh = inserts == Inserts::Fresh && !plan.inserts_may_exist();
+        let fresh = inserts == Inserts::Fresh && !plan.inserts_may_exist() && plan.may_copy;
         if fresh && additions.len() >= COPY_ROWS_MIN {
             return self.add_by_copy(plan, &additions).await;
         }
@@ -333,10 +333,20 @@ impl<'e> Attempt<'e> {
             misfits.push((index, misfit));
             Ok(())
         };
+        self.check_copy(plan).await?;
         let copied = copy_rows(self.client(), plan, &mut cells, rows, keep).await;
         self.copied(plan, copied).await?;
         self.tally.add_nulled(plan, &cells);
         Ok(misfits)
+    }
+
+    /// Makes sure that a COPY can begin: nothing before it has failed, and the table is as the plan
+    /// takes it to be.
+    async fn check_copy(&mut self, plan: &SharedPlan) -> Result<(), Failure> {
+        let arrays = Arrays::new(&[], &[]);
+        self.send(plan, StatementKey::CopyCheck, arrays, None)
+            .await?;
+        self.settle().await
     }
 
     async fn copied(
@@ -347,6 +357,9 @@ impl<'e> Attempt<'e> {
         match outcome {
             Ok(count) => Ok(count),
             Err(CopyError::Postgres(error)) => Err(self.blame(plan.id(), error).await),
+            Err(CopyError::NotBegun(error)) => {
+                Err(Failure::Session(self.target.session.error(error)))
+            }
             Err(CopyError::Misfit(misfit)) => {
                 self.target.check_misfit(plan.id(), &misfit)?;
                 Ok(0)
@@ -401,11 +414,12 @@ impl<'e> Attempt<'e> {
             misfits.push((index, misfit));
             Ok(())
         };
+        self.settle().await?;
         let client = self.client();
         let copied = async {
             client.batch_execute(&create).await?;
             let copy = format!("COPY {stage} FROM STDIN (FORMAT binary)");
-            let sink = client.copy_in(&copy).await?;
+            let sink = client.copy_in(&copy).await.map_err(CopyError::NotBegun)?;
             stream(sink, fields, &mut cells, rows, keep).await
         }
         .await;
