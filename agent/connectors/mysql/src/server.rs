@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use sluice_core::{GtidSet, LogPosition, Result, Watermark, position::InvalidLogPosition};
+use sluice_core::{
+    Error, GtidSet, LogPosition, Reason, Result, Watermark, position::InvalidLogPosition,
+};
 
 use crate::{
     binlog::event::file_number,
@@ -103,6 +105,15 @@ impl LogStatus {
         Ok(rows.await?.into_iter().next())
     }
 
+    /// Asks a server that has to keep a log.
+    pub(crate) async fn need(connection: &mut Connection) -> Result<Self> {
+        Self::load(connection).await?.ok_or_else(|| {
+            let message = format!("MySQL at {} keeps no log", connection.address());
+            Error::new(Reason::PrerequisiteMissing, message)
+                .with_hint("start the server with log_bin=binlog (in my.cnf, section [mysqld])")
+        })
+    }
+
     /// The place by the server's own count.
     pub(crate) fn watermark(&self, server: &Arc<str>) -> Watermark {
         watermark(server, file_number(&self.file), self.offset)
@@ -134,8 +145,8 @@ pub(crate) async fn gtid_set(connection: &mut Connection, name: &str) -> Result<
         .unwrap_or_default();
     match text.parse() {
         Ok(LogPosition::Gtid(set)) => Ok(set),
-        _ => Err(sluice_core::Error::new(
-            sluice_core::Reason::Internal,
+        _ => Err(Error::new(
+            Reason::Internal,
             format!("the server's {name} can't be read"),
         )
         .with_source(InvalidLogPosition(text))),

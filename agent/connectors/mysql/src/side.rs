@@ -33,14 +33,6 @@ pub(crate) struct LoadedTable {
     pub(crate) at: Watermark,
 }
 
-/// The end of the log and its files.
-pub(crate) struct LogFiles {
-    /// The end.
-    pub(crate) end: Watermark,
-    /// Each file's number and size.
-    pub(crate) files: Vec<(u64, u64)>,
-}
-
 impl Side {
     /// Nothing is connected yet.
     pub(crate) fn new(connector: Connector) -> Self {
@@ -59,24 +51,38 @@ impl Side {
                 let schema = load_table(connection, &table).await?;
                 Ok(LoadedTable {
                     schema,
-                    at: log_end(connection).await?,
+                    at: LogStatus::need(connection)
+                        .await?
+                        .watermark(connection.server_uuid()),
                 })
             })
         })
         .await
     }
 
-    /// Asks for the end of the log.
-    pub(crate) async fn log_files(&self) -> Result<LogFiles> {
-        self.ask(|connection| {
+    /// Asks for the end of the log and for each file's number and size. Files that are `known` do
+    /// not change any more, but for the last.
+    pub(crate) async fn log_files(
+        &self,
+        known: Vec<(u64, u64)>,
+    ) -> Result<(Watermark, Vec<(u64, u64)>)> {
+        self.ask(move |connection| {
+            let mut files = known.clone();
             Box::pin(async move {
-                let end = log_end(connection).await?;
-                let files = log_files(connection).await?;
-                let files = files
-                    .iter()
-                    .map(|(file, size)| (file_number(file), *size))
-                    .collect();
-                Ok(LogFiles { end, files })
+                let status = LogStatus::need(connection).await?;
+                let end = status.watermark(connection.server_uuid());
+                let number = file_number(&status.file);
+                match files.last_mut() {
+                    Some((last, size)) if *last == number => *size = status.offset,
+                    _ => {
+                        let listed = log_files(connection).await?;
+                        files = listed
+                            .iter()
+                            .map(|(file, size)| (file_number(file), *size))
+                            .collect();
+                    }
+                }
+                Ok((end, files))
             })
         })
         .await
@@ -115,15 +121,4 @@ impl Side {
             Err(Error::new(Reason::Unreachable, message).with_hint("see the server's processlist"))
         })
     }
-}
-
-async fn log_end(connection: &mut Connection) -> Result<Watermark> {
-    let status = LogStatus::load(connection).await?;
-    status
-        .map(|status| status.watermark(connection.server_uuid()))
-        .ok_or_else(|| {
-            let message = format!("MySQL at {} keeps no log", connection.address());
-            Error::new(Reason::PrerequisiteMissing, message)
-                .with_hint("start the server with log_bin=binlog (in my.cnf, section [mysqld])")
-        })
 }

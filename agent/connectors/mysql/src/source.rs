@@ -55,6 +55,8 @@ struct Opened {
     tables: Option<Vec<Arc<TableSchema>>>,
     /// Where the stream stands, for the lag.
     here: Option<Watermark>,
+    /// The log's files as of the last time that somebody asked for its end.
+    log_files: Vec<(u64, u64)>,
     commit_time_micros: i64,
 }
 
@@ -130,6 +132,9 @@ impl Source for MysqlSource {
         };
         self.charsets = Some(charsets.clone());
         let tables = load_tables(&mut connection, &self.selection).await?;
+        let loaded_at = LogStatus::need(&mut connection)
+            .await?
+            .watermark(&facts.uuid);
         let reader = self.start_stream(connection, &position).await?;
         let interpreter = Interpreter::new(Start {
             selection: self.selection.clone(),
@@ -137,7 +142,11 @@ impl Source for MysqlSource {
             position: position.clone(),
             server: Arc::clone(&facts.uuid),
             charsets,
-            catalog: Catalog::new(Arc::clone(&self.side), &tables),
+            catalog: Catalog::new(
+                Arc::clone(&self.side),
+                &tables,
+                resume.and(Some(&loaded_at)),
+            ),
         });
         let silence_max = self.heartbeat * 3 + Duration::from_secs(10);
         self.opened = Some(Opened {
@@ -145,6 +154,7 @@ impl Source for MysqlSource {
             capture: Capture::new(reader, interpreter, silence_max),
             tables: Some(tables),
             here: None,
+            log_files: Vec::new(),
             commit_time_micros: 0,
         });
         Ok(position)
@@ -199,10 +209,12 @@ impl Source for MysqlSource {
     }
 
     async fn log_end(&mut self) -> Result<LogEnd> {
-        let opened = self.opened.as_ref().ok_or_else(not_open)?;
-        let log = self.side.log_files().await?;
+        let opened = self.opened.as_mut().ok_or_else(not_open)?;
+        let known = std::mem::take(&mut opened.log_files);
+        let (end, log_files) = self.side.log_files(known).await?;
+        opened.log_files.clone_from(&log_files);
         let retention_seconds = opened.facts.retention_seconds().map(|kept| {
-            let is_behind = opened.here.as_ref().is_some_and(|here| *here != log.end);
+            let is_behind = opened.here.as_ref().is_some_and(|here| *here != end);
             let age = age_seconds(opened.commit_time_micros);
             if is_behind {
                 kept.saturating_sub(age)
@@ -211,8 +223,8 @@ impl Source for MysqlSource {
             }
         });
         Ok(LogEnd {
-            watermark: log.end,
-            log_files: log.files,
+            watermark: end,
+            log_files,
             retention_seconds,
         })
     }
@@ -235,17 +247,11 @@ async fn present_end(connection: &mut Connection, facts: &ServerFacts) -> Result
             gtid_set(connection, "gtid_executed").await?,
         ));
     }
-    match LogStatus::load(connection).await? {
-        Some(status) => Ok(LogPosition::File {
-            file: status.file,
-            offset: status.offset,
-        }),
-        None => Err(Error::new(
-            Reason::PrerequisiteMissing,
-            format!("MySQL at {} keeps no log", connection.address()),
-        )
-        .with_hint("start the server with log_bin=binlog (in my.cnf, section [mysqld])")),
-    }
+    let status = LogStatus::need(connection).await?;
+    Ok(LogPosition::File {
+        file: status.file,
+        offset: status.offset,
+    })
 }
 
 /// What the server's collations and character sets mean.

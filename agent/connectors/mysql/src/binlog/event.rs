@@ -186,6 +186,8 @@ pub(crate) struct Query<'a> {
     pub(crate) text: &'a [u8],
     /// The session's `sql_mode`, which says how to read quotes.
     pub(crate) sql_mode: u64,
+    /// The client's collation, whose character set the text is in, where the log says it.
+    pub(crate) collation: Option<u16>,
 }
 
 /// Reads a query event; an `EXECUTE_LOAD_QUERY` event has 13 bytes more in front of its variables.
@@ -198,28 +200,43 @@ pub(crate) fn parse_query(body: &[u8], is_load: bool) -> Option<Query<'_>> {
     if is_load {
         fields.bytes(13)?;
     }
-    let sql_mode = sql_mode(fields.bytes(variables_bytes)?);
-    let database = fields.bytes(database_bytes)?;
+    let mut query = Query {
+        database: &[],
+        text: &[],
+        sql_mode: 0,
+        collation: None,
+    };
+    read_variables(fields.bytes(variables_bytes)?, &mut query);
+    query.database = fields.bytes(database_bytes)?;
     fields.u8()?;
-    Some(Query {
-        database,
-        text: fields.0,
-        sql_mode,
-    })
+    query.text = fields.0;
+    Some(query)
 }
 
-/// Finds `sql_mode`, which stands first or second among the status variables.
-fn sql_mode(variables: &[u8]) -> u64 {
+/// Finds what matters among the status variables: it stands before any that is not known here.
+fn read_variables(variables: &[u8], query: &mut Query<'_>) -> Option<()> {
     let mut fields = Fields(variables);
-    let mut read = || match fields.u8()? {
-        0 => {
-            fields.u32()?;
-            (fields.u8()? == 1).then(|| fields.u64())?
+    while !fields.0.is_empty() {
+        match fields.u8()? {
+            0 => {
+                fields.u32()?; // Flags.
+            }
+            1 => query.sql_mode = fields.u64()?,
+            3 => {
+                fields.u32()?; // Steps of AUTO_INCREMENT.
+            }
+            4 => {
+                query.collation = Some(fields.u16()?);
+                return Some(());
+            }
+            6 => {
+                let length = usize::from(fields.u8()?); // The catalog's name.
+                fields.bytes(length)?;
+            }
+            _ => return None,
         }
-        1 => fields.u64(),
-        _ => None,
-    };
-    read().unwrap_or(0)
+    }
+    Some(())
 }
 
 /// Reads a rotate event: the next file and the offset in it.
@@ -316,7 +333,8 @@ mod tests {
     #[test]
     fn statements_are_read_with_their_database_and_mode() {
         let mut body = vec![0; 8];
-        body.extend_from_slice(&[4, 0, 0, 14, 0, 0, 1, 0, 0, 0, 1, 4, 0, 0, 0, 0, 0, 0, 0]);
+        body.extend_from_slice(&[4, 0, 0, 26, 0, 0, 1, 0, 0, 0, 1, 4, 0, 0, 0, 0, 0, 0, 0]);
+        body.extend_from_slice(b"\x06\x03std\x04\x08\0\x08\0\x08\0");
         body.extend_from_slice(b"shop\0DROP TABLE t");
         let query = parse_query(&body, false).unwrap();
         assert_eq!(
@@ -324,7 +342,8 @@ mod tests {
             Query {
                 database: b"shop",
                 text: b"DROP TABLE t",
-                sql_mode: 4
+                sql_mode: 4,
+                collation: Some(8)
             }
         );
     }

@@ -14,7 +14,7 @@ mod freshness;
 mod sql;
 mod view;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sluice_core::{
@@ -34,6 +34,9 @@ use crate::{
 
 /// The first buffer for packed rows; later ones are as large as the builder makes them.
 const ROW_BUFFER_BYTES: usize = 256 * 1024;
+
+/// How long the server may take to the first row: a cold table, or one that it has to sort.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// A connection that reads tables.
 pub struct MysqlSnapshotReader {
@@ -90,6 +93,7 @@ impl MysqlSnapshotReader {
 /// A session in which each statement sees what is committed at its start.
 async fn connect(connector: &Connector) -> Result<Connection> {
     let mut connection = connector.connect().await?;
+    connection.set_patience(PATIENCE);
     connection
         .query_drop(
             "SET SESSION transaction_isolation = 'READ-COMMITTED', \
@@ -149,7 +153,7 @@ impl SnapshotReader for MysqlSnapshotReader {
         } else {
             connection.query_drop("COMMIT").await?;
         }
-        let high = log_end(&mut connection)
+        let high = LogStatus::need(&mut connection)
             .await?
             .watermark(connection.server_uuid());
         self.connection = Some(connection);
@@ -218,14 +222,6 @@ async fn lock_definition(connection: &mut Connection, table: &TableId) -> Result
 
 fn key_names(table: &TableSchema) -> impl Iterator<Item = &str> {
     table.key_columns().map(|column| column.name.as_str())
-}
-
-async fn log_end(connection: &mut Connection) -> Result<LogStatus> {
-    LogStatus::load(connection).await?.ok_or_else(|| {
-        let message = format!("MySQL at {} keeps no log", connection.address());
-        Error::new(Reason::PrerequisiteMissing, message)
-            .with_hint("start the server with log_bin=binlog (in my.cnf, section [mysqld])")
-    })
 }
 
 /// Rows of a chunk as they are read.

@@ -14,7 +14,7 @@ use crate::{
     connect::{Connection, Connector, server_code},
     schema::{need_table, quote_table},
     server::{LogStatus, ServerFacts},
-    snapshot::{cells::CellPlan, log_end, sql::column_list},
+    snapshot::{cells::CellPlan, sql::column_list},
 };
 
 /// How often a quiet moment is waited for before the table is locked.
@@ -26,7 +26,7 @@ const DEFINITION_ATTEMPTS: usize = 5;
 const DEFINITION_CHANGED: u16 = 1412;
 
 /// How long the lock may take to get, with writers waiting behind it.
-const LOCK_WAIT_SECONDS: u32 = 10;
+const LOCK_WAIT_SECONDS: u32 = 5;
 
 /// A view that is being read.
 pub(super) struct OpenView {
@@ -69,13 +69,13 @@ pub(super) async fn open(
 /// Waits for a moment in which nothing is committed; `None` when there is none.
 async fn open_quietly(connection: &mut Connection) -> Result<Option<LogStatus>> {
     for _ in 0..QUIET_ATTEMPTS {
-        let before = log_end(connection).await?;
+        let before = LogStatus::need(connection).await?;
         let owned = connection.query_text("SELECT @@GLOBAL.gtid_owned").await?;
         if owned.is_some_and(|owned| !owned.is_empty()) {
             continue;
         }
         begin_view(connection).await?;
-        let after = log_end(connection).await?;
+        let after = LogStatus::need(connection).await?;
         if before == after {
             return Ok(Some(after));
         }
@@ -107,7 +107,7 @@ async fn open_locked(
         Error::new(reason, message).with_hint(hint).with_table(table.clone()).with_source(error)
     })?;
     begin_view(connection).await?;
-    let place = log_end(connection).await?;
+    let place = LogStatus::need(connection).await?;
     locker.query_drop("UNLOCK TABLES").await?;
     Ok(place)
 }

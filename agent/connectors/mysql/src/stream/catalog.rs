@@ -38,9 +38,20 @@ pub(crate) struct Catalog {
 struct Entry {
     /// What the server's catalog said last.
     rich: Option<Arc<TableSchema>>,
-    /// What was announced last: rows have this shape.
-    announced: Option<Arc<TableSchema>>,
+    announced: Announced,
     refresh: Option<Refresh>,
+}
+
+/// What those who follow the stream know of a table.
+#[derive(Default)]
+enum Announced {
+    /// Nothing: it is new.
+    #[default]
+    Nothing,
+    /// What it was at the position where the stream was resumed, which we do not know.
+    Unsure,
+    /// This, and rows have this shape.
+    As(Arc<TableSchema>),
 }
 
 struct Refresh {
@@ -59,25 +70,44 @@ pub(crate) enum Resolved {
 }
 
 impl Catalog {
-    /// Knows the tables that were loaded when the stream started.
-    pub(crate) fn new(side: Arc<Side>, tables: &[Arc<TableSchema>]) -> Self {
+    /// Knows the tables that were loaded when the stream was opened. When it was `resumed`, they were
+    /// loaded at that place, and what they were at the stream's position is not known: each is
+    /// announced before its first row, or when the stream comes to that place.
+    pub(crate) fn new(
+        side: Arc<Side>,
+        tables: &[Arc<TableSchema>],
+        resumed: Option<&Watermark>,
+    ) -> Self {
         let entry = |table: &Arc<TableSchema>| {
-            let (rich, announced) = (Some(Arc::clone(table)), Some(Arc::clone(table)));
+            let schema = || Some(Arc::clone(table));
+            let refresh = resumed.map(|at| Refresh {
+                number: 0,
+                attempt: 0,
+                loaded: Some(LoadedTable {
+                    schema: schema(),
+                    at: at.clone(),
+                }),
+            });
+            let announced = match &refresh {
+                Some(_) => Announced::Unsure,
+                None => Announced::As(Arc::clone(table)),
+            };
             (
                 table.id.clone(),
                 Entry {
-                    rich,
+                    rich: schema(),
                     announced,
-                    refresh: None,
+                    refresh,
                 },
             )
         };
+        let ids = tables.iter().map(|table| table.id.clone());
         Self {
             tables: tables.iter().map(entry).collect(),
-            refreshing: HashSet::new(),
+            refreshing: ids.filter(|_| resumed.is_some()).collect(),
             side,
             tasks: JoinSet::new(),
-            next_refresh: 0,
+            next_refresh: 1,
             generation: 0,
         }
     }
@@ -103,14 +133,16 @@ impl Catalog {
     pub(crate) fn resolve(&mut self, mapped: &Arc<TableSchema>) -> Resolved {
         let entry = self.tables.entry(mapped.id.clone()).or_default();
         let shape = overlay(mapped, entry.rich.as_deref());
-        if let Some(announced) = &entry.announced
+        if let Announced::As(announced) = &entry.announced
             && announced.same_shape(&shape)
         {
             return Resolved::Ready(Arc::clone(announced), None);
         }
         // A definition that is new to us: its defaults matter to whoever applies it.
         match &entry.refresh {
-            Some(refresh) if refresh.loaded.is_none() => return Resolved::Wait,
+            Some(refresh) if refresh.loaded.is_none() && !self.tasks.is_empty() => {
+                return Resolved::Wait;
+            }
             None if entry.rich.is_none() => {
                 self.refresh(&mapped.id);
                 return Resolved::Wait;
@@ -137,11 +169,11 @@ impl Catalog {
     fn announce(&mut self, schema: Arc<TableSchema>) -> Option<SchemaChange> {
         let entry = self.tables.entry(schema.id.clone()).or_default();
         let change = match &entry.announced {
-            Some(announced) if **announced == *schema => return None,
-            Some(_) => SchemaChange::Alter(Arc::clone(&schema)),
-            None => SchemaChange::Create(Arc::clone(&schema)),
+            Announced::As(announced) if **announced == *schema => return None,
+            Announced::As(_) | Announced::Unsure => SchemaChange::Alter(Arc::clone(&schema)),
+            Announced::Nothing => SchemaChange::Create(Arc::clone(&schema)),
         };
-        entry.announced = Some(schema);
+        entry.announced = Announced::As(schema);
         self.generation += 1;
         Some(change)
     }
@@ -156,64 +188,69 @@ impl Catalog {
     /// Forgets what was announced about a table, so that it is announced as new.
     pub(crate) fn forget_announced(&mut self, table: &TableId) {
         if let Some(entry) = self.tables.get_mut(table) {
-            entry.announced = None;
+            entry.announced = Announced::Nothing;
         }
         self.generation += 1;
     }
 
-    /// Gives a table its new name; `false` when nothing was announced under the old one.
+    /// Gives a table its new name; `false` when nobody has heard of it under the old one. What is
+    /// not known of it is read anew.
     pub(crate) fn rename(&mut self, from: &TableId, to: &TableId) -> bool {
-        let entry = self.tables.remove(from).unwrap_or_default();
+        // A table that is gone by now may have been there at the position that was resumed.
+        let entry = self.tables.remove(from).unwrap_or_else(|| Entry {
+            announced: Announced::Unsure,
+            ..Entry::default()
+        });
         let had_refresh = self.refreshing.remove(from);
         self.generation += 1;
-        let Some(announced) = entry.announced else {
-            return false;
-        };
         let renamed = |schema: Arc<TableSchema>| {
             let mut schema = Arc::unwrap_or_clone(schema);
             schema.id = to.clone();
             Arc::new(schema)
         };
+        let announced = match entry.announced {
+            Announced::As(schema) => Announced::As(renamed(schema)),
+            other => other,
+        };
+        let is_sure = matches!(announced, Announced::As(_));
+        let is_new = matches!(announced, Announced::Nothing);
         let entry = Entry {
             rich: entry.rich.map(renamed),
-            announced: Some(renamed(announced)),
+            announced,
             refresh: None,
         };
         self.tables.insert(to.clone(), entry);
-        if had_refresh {
+        if had_refresh || !is_sure {
             self.refresh(to);
         }
-        true
+        !is_new
     }
 
-    /// Gives columns their new names, all at once; answers with those that the table has.
+    /// Gives columns their new names, all at once, and answers with those that the table has; where
+    /// that is not known, whoever applies it has to find out.
     pub(crate) fn rename_columns(
         &mut self,
         table: &TableId,
         columns: &[(String, String)],
     ) -> Vec<(String, String)> {
-        let Some(entry) = self.tables.get_mut(table) else {
-            return Vec::new();
-        };
-        let Some(announced) = &mut entry.announced else {
-            return Vec::new();
+        self.generation += 1;
+        let announced = match self.tables.get_mut(table).map(|entry| &mut entry.announced) {
+            Some(Announced::As(announced)) => announced,
+            Some(Announced::Nothing) => return Vec::new(),
+            Some(Announced::Unsure) | None => return columns.to_vec(),
         };
         let schema = Arc::make_mut(announced);
-        let mut done = Vec::new();
+        let mut found = Vec::new();
         for (from, to) in columns {
             let is_it = |name: &str| name.to_lowercase() == from.to_lowercase();
             let index = schema.columns.iter().position(|column| is_it(&column.name));
-            done.extend(index.map(|index| (index, to)));
+            found.extend(index.map(|index| (index, to)));
         }
-        let renamed = done
-            .into_iter()
-            .map(|(index, to)| {
-                let old = std::mem::replace(&mut schema.columns[index].name, to.clone());
-                (old, to.clone())
-            })
-            .collect();
-        self.generation += 1;
-        renamed
+        let rename = |(index, to): (usize, &String)| {
+            let name: &mut String = &mut schema.columns[index].name;
+            (std::mem::replace(name, to.clone()), to.clone())
+        };
+        found.into_iter().map(rename).collect()
     }
 
     /// Reads a table's definition anew, beside the stream.

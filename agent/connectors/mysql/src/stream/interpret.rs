@@ -50,7 +50,7 @@ pub(crate) struct Interpreter {
     pub(super) catalog: Catalog,
     pub(super) pending: Pending,
     pub(super) open: Option<Open>,
-    charsets: Charsets,
+    pub(super) charsets: Charsets,
     maps: TableMaps,
     targets: HashMap<u64, Target>,
     decoder: RowsDecoder,

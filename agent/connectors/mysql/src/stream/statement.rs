@@ -1,5 +1,7 @@
 //! What statements in the log mean for the stream.
 
+use std::borrow::Cow;
+
 use sluice_core::{Error, Reason, Result, SchemaChange, TableId};
 
 use crate::{
@@ -17,7 +19,7 @@ impl Interpreter {
             return Ok(());
         }
         let database = self.fold(&String::from_utf8_lossy(query.database));
-        let text = String::from_utf8_lossy(query.text);
+        let text = self.decode_text(query);
         match classify(&text, &database, query.sql_mode) {
             Statement::Begin | Statement::Xa(Xa::Start) => {
                 self.mark_begun();
@@ -39,6 +41,19 @@ impl Interpreter {
             return self.end();
         }
         Ok(())
+    }
+
+    /// A statement is logged in its client's character set.
+    fn decode_text<'q>(&self, query: Query<'q>) -> Cow<'q, str> {
+        let lossy = || String::from_utf8_lossy(query.text);
+        if query.text.is_ascii() {
+            return lossy();
+        }
+        let resolved = query
+            .collation
+            .and_then(|collation| self.charsets.resolve(collation).ok());
+        let decoded = resolved.and_then(|(codec, _)| codec.to_text(query.text).ok());
+        decoded.map_or_else(lossy, Cow::Owned)
     }
 
     fn mark_begun(&mut self) {
@@ -148,8 +163,6 @@ impl Interpreter {
             (Some(from), Some(to)) => {
                 if self.catalog.rename(&from, &to) {
                     self.announce(SchemaChange::RenameTable { from, to });
-                } else {
-                    self.catalog.refresh(&to);
                 }
             }
             (Some(from), None) => {

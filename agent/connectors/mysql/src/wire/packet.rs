@@ -37,6 +37,7 @@ pub(crate) struct Wire {
     handed_out: usize,
     long: Vec<u8>,
     sequence: u8,
+    patience: Duration,
 }
 
 /// How long a server may stay silent before an answer or inside one.
@@ -50,7 +51,13 @@ impl Wire {
             handed_out: 0,
             long: Vec::new(),
             sequence: 0,
+            patience: PATIENCE,
         }
+    }
+
+    /// Sets how long the server may stay silent.
+    pub(crate) fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     /// Takes the stream back to wrap it in TLS. Fails when the server sent bytes ahead: they would
@@ -133,7 +140,7 @@ impl Wire {
         while self.long.len() < start + missing {
             let rest = start + missing - self.long.len();
             let mut limited = (&mut self.socket).take(rest as u64);
-            match timeout(PATIENCE, limited.read_buf(&mut self.long)).await {
+            match timeout(self.patience, limited.read_buf(&mut self.long)).await {
                 Err(_) => return Err(silent()),
                 Ok(Ok(0)) => return Err(closed()),
                 Ok(read) => read.map(|_| ())?,
@@ -143,7 +150,7 @@ impl Wire {
     }
 
     async fn fill_patiently(&mut self) -> Result<(), WireError> {
-        timeout(PATIENCE, self.fill())
+        timeout(self.patience, self.fill())
             .await
             .unwrap_or_else(|_| Err(silent()))
     }

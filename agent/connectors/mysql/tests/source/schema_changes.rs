@@ -297,3 +297,102 @@ async fn rows_of_one_shape_share_one_definition() {
     assert!(tables[0].columns[1].default.is_some());
     fixture.end().await;
 }
+
+#[tokio::test]
+async fn what_happened_while_nobody_watched_is_announced_in_order() {
+    let mut fixture = Fixture::start().await;
+    fixture
+        .run([
+            "CREATE TABLE t (id INT PRIMARY KEY, a INT)",
+            "CREATE TABLE quiet (id INT PRIMARY KEY)",
+            "CREATE TABLE old (id INT PRIMARY KEY)",
+            "CREATE TABLE gone (id INT PRIMARY KEY)",
+        ])
+        .await;
+    let mut stream = fixture.stream().await;
+    stream.catch_up().await;
+    let position = stream.position.clone().unwrap();
+    drop(stream);
+    fixture
+        .run([
+            "ALTER TABLE t RENAME COLUMN a TO b",
+            "INSERT INTO t VALUES (1, 1)",
+            "ALTER TABLE t ADD c INT DEFAULT 7",
+            "ALTER TABLE quiet ADD d INT DEFAULT 8",
+            "RENAME TABLE old TO new",
+            "INSERT INTO gone VALUES (1)",
+            "DROP TABLE gone",
+        ])
+        .await;
+    let mut stream = Stream::open(fixture.source(), Some(&position)).await;
+    stream.catch_up().await;
+    stream.until(|events| events.len() == 10).await;
+    let told = stream.told();
+    let (middle, end) = told.split_at(7);
+    assert_eq!(
+        middle,
+        [
+            "rename t: a>b",
+            "alter t(id,b)",
+            "t+1,1",
+            "rename old to new",
+            "create gone(id)",
+            "gone+1",
+            "drop gone"
+        ]
+    );
+    let mut end = end.to_vec();
+    end.sort_unstable();
+    assert_eq!(
+        end,
+        ["alter new(id)", "alter quiet(id,d)", "alter t(id,b,c)"]
+    );
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_change_whose_announcement_was_missed_is_made_up_for() {
+    let mut fixture = Fixture::start().await;
+    fixture
+        .run([
+            "CREATE TABLE t (id INT PRIMARY KEY)",
+            "ALTER TABLE t ADD v INT DEFAULT 7",
+        ])
+        .await;
+    // The position is behind the statement, what followed the stream has never heard of it.
+    let mut stream = fixture.stream().await;
+    stream.catch_up().await;
+    let position = stream.position.clone().unwrap();
+    let mut stream = Stream::open(fixture.source(), Some(&position)).await;
+    stream.until(|events| !events.is_empty()).await;
+    let ChangeEvent::Schema(SchemaChange::Alter(schema)) = &stream.events[0] else {
+        panic!("{:?}", stream.events);
+    };
+    assert_eq!(
+        schema.columns[1].default,
+        Some(ColumnDefault::Literal("7".into()))
+    );
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn statements_in_the_clients_character_set_are_understood() {
+    let mut fixture = Fixture::start().await;
+    fixture
+        .run(["CREATE TABLE t (id INT PRIMARY KEY, `größe` INT)"])
+        .await;
+    let mut stream = fixture.stream().await;
+    // The client says that its text is latin1; the driver sends UTF-8, so that it is sent as bytes.
+    fixture
+        .run([
+            "SET NAMES latin1",
+            "SET @s = CONCAT('ALTER TABLE t RENAME COLUMN `gr', CONVERT(0xF6DF USING latin1), 'e` TO `h', CONVERT(0xF6 USING latin1), 'he`')",
+            "PREPARE s FROM @s",
+            "EXECUTE s",
+            "SET NAMES utf8mb4",
+        ])
+        .await;
+    stream.until(|events| !events.is_empty()).await;
+    assert_eq!(stream.told(), ["rename t: größe>höhe"]);
+    fixture.end().await;
+}

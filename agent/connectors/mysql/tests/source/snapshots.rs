@@ -322,3 +322,65 @@ async fn estimates_are_about_right() {
     assert!((50..500).contains(&estimate.row_bytes), "{estimate:?}");
     fixture.end().await;
 }
+
+#[tokio::test]
+async fn a_unique_index_serves_as_the_key_of_chunks() {
+    let mut fixture = Fixture::start().await;
+    fixture
+        .run([
+            "CREATE TABLE t (a INT, u VARCHAR(5) NOT NULL, UNIQUE KEY `odd ``name` (u))",
+            "INSERT INTO t VALUES (1, 'c'), (2, 'a'), (3, 'b'), (4, 'd')",
+        ])
+        .await;
+    let mut stream = fixture.stream().await;
+    let table = only_table(&mut stream).await;
+    let mut reader = stream.source.snapshot_reader().await.unwrap();
+    let chunks = read_all(&stream, reader.as_mut(), &table, 3).await;
+    assert_eq!(chunks, [vec!["2,a", "3,b", "1,c"], vec!["4,d"]]);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn the_prefix_of_a_long_column_serves_as_the_key_of_chunks() {
+    let mut fixture = Fixture::start().await;
+    fixture
+        .run([
+            "CREATE TABLE t (k TEXT, v INT, PRIMARY KEY (k(2)))",
+            "INSERT INTO t VALUES ('bb1', 1), ('aa2', 2), ('cc0', 3)",
+        ])
+        .await;
+    let mut stream = fixture.stream().await;
+    let table = only_table(&mut stream).await;
+    let mut reader = stream.source.snapshot_reader().await.unwrap();
+    let chunks = read_all(&stream, reader.as_mut(), &table, 2).await;
+    assert_eq!(chunks, [vec!["aa2,2", "bb1,1"], vec!["cc0,3"]]);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_read_that_is_broken_off_leaves_the_reader_usable() {
+    let mut fixture = Fixture::start().await;
+    fixture
+        .run([
+            "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(1000))",
+            "INSERT INTO t WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) SELECT i, REPEAT('x', 1000) FROM n",
+        ])
+        .await;
+    let mut stream = fixture.stream().await;
+    let table = only_table(&mut stream).await;
+    let mut reader = stream.source.snapshot_reader().await.unwrap();
+    let whole = request(&stream, &table);
+    for _ in 0..5 {
+        let read = reader.read_chunk(&table, &whole);
+        tokio::pin!(read);
+        for _ in 0..3 {
+            assert!(futures_util::poll!(&mut read).is_pending());
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(
+        reader.read_chunk(&table, &whole).await.unwrap().rows.len(),
+        5000
+    );
+    fixture.end().await;
+}
