@@ -78,6 +78,7 @@ impl Evolution<'_> {
     async fn try_reach(&mut self, new: &TableSchema, approval: Approval) -> Result<()> {
         let link = self.tables.links.get(&new.id).cloned();
         let place = link.as_ref().map_or(&new.id, |link| &link.target);
+        ddl::check_names(new, place)?;
         let Some(found) = self.read(place).await? else {
             return self.create(new, place, approval.given).await;
         };

@@ -167,9 +167,9 @@ async fn tables(
             .client
             .query_one(
                 // By names, since to_regclass fails in a schema that may not be used.
-                "WITH n AS (SELECT oid FROM pg_namespace WHERE nspname = $1),
+                "WITH n AS (SELECT oid FROM pg_namespace WHERE nspname = $1::text),
                       c AS (SELECT c.oid FROM pg_class AS c JOIN n ON n.oid = c.relnamespace
-                            WHERE c.relname = $2)
+                            WHERE c.relname = $2::text)
                  SELECT EXISTS (SELECT FROM n), EXISTS (SELECT FROM c),
                         coalesce((SELECT has_schema_privilege(oid, 'USAGE') FROM n), false),
                         coalesce((SELECT has_schema_privilege(oid, 'CREATE') FROM n), false),

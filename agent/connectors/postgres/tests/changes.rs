@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use sluice_agent_api::config::Deletes;
-use sluice_core::{Row, Value};
+use sluice_core::{Row, Sink as _, Value};
 
 #[tokio::test]
 async fn inserts_updates_and_deletes_arrive() {
@@ -343,7 +343,6 @@ async fn without_the_replica_role_the_source_s_order_is_kept() {
         database.postgres(),
         secrets,
     );
-    use sluice_core::Sink as _;
     sink.open().await.unwrap();
     let mut target = Target {
         sink,

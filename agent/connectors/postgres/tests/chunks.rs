@@ -5,8 +5,8 @@ use sluice_core::{Row, Value, event::ChunkMode};
 
 use crate::support::*;
 
-fn key(id: i64) -> Option<Row> {
-    Some(Row::pack([Value::Int(id)]))
+fn key(id: i64) -> Row {
+    Row::pack([Value::Int(id)])
 }
 
 #[tokio::test]
@@ -64,9 +64,13 @@ async fn a_replaced_range_holds_exactly_the_chunk() {
     let mode = |after, until| ChunkMode::ReplaceRange { after, until };
     target
         .apply(vec![
-            chunk(&orders, mode(None, key(2)), vec![row(1, &["new"])]),
-            chunk(&orders, mode(key(4), key(6)), vec![row(5, &["new"])]),
-            chunk(&orders, mode(key(8), None), vec![row(20, &["new"])]),
+            chunk(&orders, mode(None, Some(key(2))), vec![row(1, &["new"])]),
+            chunk(
+                &orders,
+                mode(Some(key(4)), Some(key(6))),
+                vec![row(5, &["new"])],
+            ),
+            chunk(&orders, mode(Some(key(8)), None), vec![row(20, &["new"])]),
         ])
         .await;
     let found = database
@@ -159,7 +163,7 @@ async fn soft_deletes_mark_what_a_chunk_does_not_hold() {
     target.apply(old.collect()).await;
     let mode = ChunkMode::ReplaceRange {
         after: None,
-        until: key(2),
+        until: Some(key(2)),
     };
     target
         .apply(vec![chunk(&orders, mode, vec![row(2, &["new"])])])
@@ -188,12 +192,12 @@ async fn stale_rows_that_hold_a_chunk_s_unique_values_give_way() {
     let mode = |after, until| ChunkMode::ReplaceRange { after, until };
     let first = chunk(
         &seats,
-        mode(None, key(2)),
+        mode(None, Some(key(2))),
         vec![row(1, &["C", "x"]), row(2, &["B", "y"])],
     );
     let outcome = target.apply(vec![first]).await;
     assert_eq!(outcome.dead_letters, 0);
-    let second = chunk(&seats, mode(key(2), None), vec![row(3, &["A", "z"])]);
+    let second = chunk(&seats, mode(Some(key(2)), None), vec![row(3, &["A", "z"])]);
     target.apply(vec![second]).await;
     let found = database.lines("SELECT * FROM shop.seats ORDER BY id").await;
     assert_eq!(found, ["1|C|x", "2|B|y", "3|A|z"]);

@@ -303,7 +303,7 @@ async fn tables_are_created_renamed_swapped_truncated_and_dropped() {
         "3"
     );
     let moved = changed(&orders, |schema| {
-        schema.id = TableId::new("archive", "orders")
+        schema.id = TableId::new("archive", "orders");
     });
     let outcome = target
         .apply(vec![
@@ -413,7 +413,7 @@ async fn paused_and_refused_changes_stop_the_table_until_it_is_copied_again() {
         let id = TableId::new("shop", "orders");
         let base = texts("orders", &["a", "b"]);
         let added = changed(&base, |schema| {
-            schema.columns.push(column("c", ColumnType::Text))
+            schema.columns.push(column("c", ColumnType::Text));
         });
         let dropped = changed(&base, |schema| {
             schema.columns.pop();
@@ -520,7 +520,7 @@ async fn new_tables_wait_by_policy() {
 async fn rows_of_a_new_shape_are_a_schema_change_even_without_an_event() {
     let (database, mut target, orders) = start(SchemaPolicy::Apply).await;
     let wide = changed(&orders, |schema| {
-        schema.columns.push(column("c", ColumnType::Text))
+        schema.columns.push(column("c", ColumnType::Text));
     });
     target
         .apply(vec![

@@ -741,6 +741,14 @@ async fn odd_names_and_wide_tables_work() {
         .lines("SELECT * FROM shop.\"my \"\"table\"\"\"")
         .await;
     assert_eq!(found, ["1|9|2|3|4|6"]);
+    for name in ["x".repeat(64), "nul\0".to_owned()] {
+        let error = target
+            .sink
+            .prepare(&texts(&name, &["a"]))
+            .await
+            .unwrap_err();
+        assert_eq!(error.reason(), Reason::TargetIncompatible);
+    }
     let names: Vec<_> = (0..1_000).map(|number| format!("c{number}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let wide = texts("wide", &names);
