@@ -1,6 +1,8 @@
 //! Pipeline files as a user writes them: two Secrets, a ReplicationSource and a ReplicaSink.
 
 use std::{
+    fs::Permissions,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -160,7 +162,7 @@ impl PipelineFile {
         Ok(texts?.join("---\n"))
     }
 
-    /// Writes the file.
+    /// Writes the file into a folder of its own, which goes when nobody needs it any more.
     pub fn write(&self) -> Result<WrittenPipeline> {
         let folder = tempfile::Builder::new()
             .prefix("sluice-pipeline-")
@@ -170,24 +172,40 @@ impl PipelineFile {
         Ok(WrittenPipeline {
             ends: self.ends.clone(),
             path,
-            folder: Arc::new(folder),
+            folder: Some(Arc::new(folder)),
+        })
+    }
+
+    /// Writes the file where it stays, readable by its owner alone: it holds passwords.
+    pub fn write_to(&self, path: &Path) -> Result<WrittenPipeline> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::write(path, "")?;
+        std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        std::fs::write(path, self.yaml()?)?;
+        Ok(WrittenPipeline {
+            ends: self.ends.clone(),
+            path: path.to_owned(),
+            folder: None,
         })
     }
 }
 
-/// A pipeline file on disk, removed when it and every agent that runs it are dropped.
+/// A pipeline file on disk; without a place of its own it is removed when this and every agent that
+/// runs it are dropped.
 #[derive(Debug)]
 pub struct WrittenPipeline {
     /// Both ends.
     pub ends: Ends,
     path: PathBuf,
-    folder: Arc<TempDir>,
+    folder: Option<Arc<TempDir>>,
 }
 
 impl WrittenPipeline {
     /// The folder, for those who need the file longer.
-    pub(crate) fn folder(&self) -> Arc<TempDir> {
-        Arc::clone(&self.folder)
+    pub(crate) fn folder(&self) -> Option<Arc<TempDir>> {
+        self.folder.clone()
     }
 
     /// Where the file is.

@@ -40,7 +40,7 @@ pub struct Sluice {
     ends: Ends,
     listen: String,
     folder: TempDir,
-    _pipeline: Arc<TempDir>,
+    _pipeline: Option<Arc<TempDir>>,
 }
 
 impl Sluice {

@@ -5,6 +5,7 @@
 
 use std::{
     env,
+    path::Path,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -59,17 +60,19 @@ async fn demo() -> Result<bool> {
     postgres.keep();
     let shop = load(&mysql).await?;
 
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/demo/shop.yaml");
     let file = PipelineFile::new(&mysql, &postgres)
         .named("shop", "shop-replica")
-        .write()?;
+        .write_to(&path)?;
     println!(
         "Writers now change about {CHANGES_PER_SECOND} rows per second: inserts, updates, deletes,"
     );
-    println!("key changes, swaps of unique values and money transfers. Meanwhile:\n");
-    println!("    sluice run -f {}\n", file.path().display());
+    println!("changes of keys, swaps of unique values, money transfers. Meanwhile");
+    println!("\n    target/release/sluice run -f target/demo/shop.yaml\n");
     println!(
-        "copies every table without locking any, and follows the binary log at the same time.\n"
+        "copies every table without locking any, and follows the binary log at the same time."
     );
+    println!("Watch it for half a minute:\n");
     let options = WriterOptions {
         changes_per_second: Some(CHANGES_PER_SECOND),
         bulk: false,
@@ -146,10 +149,13 @@ async fn compare_all(mysql: &MysqlDatabase, postgres: &PgDatabase) -> Result<boo
 }
 
 fn farewell(servers: &Servers) {
-    println!("Look around:");
+    println!("Both databases are still there:\n");
     println!("    {} {NAME}", servers.mysql_client.display());
-    println!("    psql \"$SLUICE_PG_URL\" -c '\\c {NAME}' -c 'SELECT * FROM sluice.positions'");
-    println!("  (after: eval \"$(e2e/servers up)\"; stop the servers with: make down)");
+    println!("    psql \"${{SLUICE_PG_URL%/*}}/{NAME}\" -c 'SELECT * FROM sluice.positions'\n");
+    println!(
+        "(after eval \"$(e2e/servers up)\", which sets the variable; `make down` stops the servers)."
+    );
+    println!("The whole configuration is in target/demo/shop.yaml: run it again, or change it.");
     if !keeps_running() {
         println!("KEEP=1 make demo keeps workload and pipeline running until Ctrl-C.");
     }

@@ -70,11 +70,10 @@ async fn copy(settings: &Settings, mysql: &MysqlDatabase) -> Result<Measured> {
     postgres.exec("CHECKPOINT").await?;
     let started = Instant::now();
     let mut sluice = Sluice::run(&file, &[])?;
-    let done = sluice
+    sluice
         .wait_until("the copy", PATIENCE, is_streaming)
         .await?;
     let took = started.elapsed();
-    ensure!(done.snapshot.rows_copied == settings.rows, "{done:#?}");
     let measured = Measured {
         took,
         cpu_seconds: sluice.cpu_seconds()?,
