@@ -42,6 +42,7 @@ impl Evolution<'_> {
             SchemaChange::Create(schema) | SchemaChange::Alter(schema) => {
                 self.reach(schema, false).await
             }
+            SchemaChange::Refill(schema) => self.refill(schema).await,
             SchemaChange::RenameColumns { table, columns } => {
                 self.rename_columns(table, columns).await
             }
@@ -61,13 +62,30 @@ impl Evolution<'_> {
         if !approved.given || !self.tables.links.contains_key(&new.id) {
             return self.try_reach(new, approved).await;
         }
-        self.simple("SAVEPOINT sluice_approved").await?;
-        match self.try_reach(new, approved).await {
-            Err(error) if stops_table(&error) => {
-                self.simple("ROLLBACK TO SAVEPOINT sluice_approved").await?;
+        self.reach_or_empty(new, approved).await
+    }
+
+    /// Brings a table whose rows are copied again right behind into a shape, by policy.
+    async fn refill(&mut self, new: &TableSchema) -> Result<()> {
+        let approval = Approval {
+            given: false,
+            emptied: false,
+        };
+        self.reach_or_empty(new, approval).await
+    }
+
+    /// Gives up the rows where they, and not a policy, are in the way.
+    async fn reach_or_empty(&mut self, new: &TableSchema, approval: Approval) -> Result<()> {
+        self.simple("SAVEPOINT sluice_reach").await?;
+        match self.try_reach(new, approval).await {
+            Err(error)
+                if error.reason() == Reason::TargetIncompatible
+                    || approval.given && stops_table(&error) =>
+            {
+                self.simple("ROLLBACK TO SAVEPOINT sluice_reach").await?;
                 let emptied = Approval {
                     emptied: true,
-                    ..approved
+                    ..approval
                 };
                 self.try_reach(new, emptied).await
             }

@@ -24,6 +24,7 @@ use tokio_postgres::SimpleQueryMessage;
 use tracing::{debug, info};
 
 use crate::{
+    apply::Savepoint,
     catalog::{self, fence_statement, fenced, position_statement},
     connect::{Session, connect},
     evolve::{Evolution, stops_table},
@@ -61,6 +62,7 @@ struct Live {
     /// Tables with rows of a source transaction that an earlier write began and none has ended.
     unfinished: HashSet<TableId>,
     in_transaction: bool,
+    savepoint: Savepoint,
     /// Whether a call is under way; stays set when one fails or is dropped.
     busy: bool,
     durability: Durability,
@@ -219,6 +221,7 @@ impl Sink for PostgresSink {
             stopped: HashSet::new(),
             unfinished: HashSet::new(),
             in_transaction: false,
+            savepoint: Savepoint::default(),
             busy: false,
             durability: Durability::default(),
         });
@@ -249,6 +252,7 @@ impl Sink for PostgresSink {
         let memory = Memory {
             stopped: &mut live.stopped,
             unfinished: &mut live.unfinished,
+            savepoint: &mut live.savepoint,
             condemned: &mut condemned,
         };
         let tables = &mut live.tables;
@@ -295,6 +299,7 @@ impl Sink for PostgresSink {
         }
         debug!(position = %position.log, "committed");
         live.in_transaction = false;
+        live.savepoint = Savepoint::default();
         live.unfinished.clear();
         if with_tables {
             live.states = Arc::clone(&position.tables);

@@ -2,15 +2,18 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use sluice_agent_api::config::Deletes;
 use sluice_core::{Error, Reason, Result, TableId, TableSchema};
 use tokio_postgres::Client;
 
 use crate::{
     connect::Session,
+    error::{Trouble, classify_apply},
     link::{self, Link},
-    plan::{Plan, PlanOptions, incompatible},
-    schema,
+    plan::{DELETED_AT, Plan, PlanOptions, incompatible},
+    schema::{self, TargetTable},
     settings::Settings,
+    sql::qualified,
     types::TypeOptions,
 };
 
@@ -22,7 +25,7 @@ pub(crate) struct Tables {
     plans: HashMap<TableId, Arc<Plan>>,
     /// Choices and abilities that decide types.
     pub(crate) types: TypeOptions,
-    deletes: sluice_agent_api::config::Deletes,
+    deletes: Deletes,
 }
 
 impl Tables {
@@ -61,9 +64,12 @@ impl Tables {
                 format!("table {id} has no link to the target"),
             ));
         };
-        let found = schema::read(&session.client, &link.target)
-            .await
-            .map_err(|error| session.error(error))?;
+        let mut found = read(session, &link.target).await?;
+        let unmarked = |found: &TargetTable| found.column(DELETED_AT).is_none();
+        if self.deletes == Deletes::Soft && found.as_ref().is_some_and(unmarked) {
+            mark(session, id, &link.target).await?;
+            found = read(session, &link.target).await?;
+        }
         let Some(found) = found else {
             let hint = "the table was dropped by somebody";
             let message = format!("the target {} is gone", link.target);
@@ -101,6 +107,24 @@ impl Tables {
     pub(crate) fn forget_plan(&mut self, id: &TableId) {
         self.plans.remove(id);
     }
+}
+
+async fn read(session: &Session, place: &TableId) -> Result<Option<TargetTable>> {
+    let found = schema::read(&session.client, place).await;
+    found.map_err(|error| session.error(error))
+}
+
+/// Gives a table that was made under another policy the column that soft deletes need.
+async fn mark(session: &Session, id: &TableId, place: &TableId) -> Result<()> {
+    let table = qualified(&place.schema, &place.name);
+    let statement = format!("ALTER TABLE {table} ADD COLUMN {DELETED_AT} timestamp with time zone");
+    let Err(error) = session.client.batch_execute(&statement).await else {
+        return Ok(());
+    };
+    Err(match classify_apply(&session.address, id, error) {
+        Trouble::Content(refusal) => incompatible(id, refusal.object, statement),
+        Trouble::Table(error) | Trouble::Session(error) => error,
+    })
 }
 
 async fn postgis_schema(client: &Client) -> Result<Option<String>, tokio_postgres::Error> {

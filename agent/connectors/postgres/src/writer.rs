@@ -15,7 +15,7 @@ use sluice_core::{
 };
 
 use crate::{
-    apply::{Failure, SharedPlan, Tally, Target, chunk, segment::Segment},
+    apply::{Failure, Savepoint, SharedPlan, Tally, Target, chunk, segment::Segment},
     connect::Session,
     dead_letter,
     evolve::{Evolution, stops_table},
@@ -44,6 +44,8 @@ pub(crate) struct Memory<'w> {
     pub(crate) stopped: &'w mut HashSet<TableId>,
     /// Tables with rows of a source transaction that no write has ended yet.
     pub(crate) unfinished: &'w mut HashSet<TableId>,
+    /// Where a failed attempt goes back to.
+    pub(crate) savepoint: &'w mut Savepoint,
     /// Tables that stop at their next change.
     pub(crate) condemned: &'w mut HashMap<TableId, Error>,
 }
@@ -149,7 +151,8 @@ impl<'w> Writer<'w> {
         }
         touched.extend(segment.tables().cloned());
         let segment = std::mem::take(segment);
-        let outcome = segment.apply(self.target, self.tables).await?;
+        let savepoint = &mut *self.memory.savepoint;
+        let outcome = segment.apply(self.target, self.tables, savepoint).await?;
         self.keep(outcome.tally).await?;
         for (table, error) in outcome.stopped {
             self.stop(table, error).await?;
@@ -201,7 +204,9 @@ impl<'w> Writer<'w> {
             None => self.plan_for(&chunk.table).await?,
         };
         let Some(plan) = plan else { return Ok(()) };
-        match chunk::apply(self.target, self.tables, plan, chunk).await? {
+        let savepoint = &mut *self.memory.savepoint;
+        let applied = chunk::apply(self.target, self.tables, plan, chunk, savepoint).await?;
+        match applied {
             Ok(tally) => self.keep(tally).await,
             Err((table, error)) => self.stop(table, error).await,
         }

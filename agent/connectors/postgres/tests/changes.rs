@@ -303,6 +303,25 @@ async fn soft_deletes_mark_rows_and_reinserts_clear_the_mark() {
 }
 
 #[tokio::test]
+async fn a_table_made_under_another_policy_gets_the_mark_when_it_is_needed() {
+    let database = Database::new().await;
+    let mut target = database.sink().await;
+    let orders = texts("orders", &["a"]);
+    target.prepare(&orders).await;
+    target.apply(vec![insert(&orders, row(1, &["x"]))]).await;
+    let mut soft = database
+        .sink_with(|config, _| config.deletes = Deletes::Soft)
+        .await;
+    let outcome = soft.apply(vec![delete(&orders, row(1, &["x"]))]).await;
+    assert!(outcome.stopped.is_empty(), "{:?}", outcome.stopped);
+    let found = database
+        .lines("SELECT id, _sluice_deleted_at IS NULL FROM shop.orders")
+        .await;
+    assert_eq!(found, ["1|f"]);
+    database.drop_now().await;
+}
+
+#[tokio::test]
 async fn ignored_deletes_leave_rows_and_reinserts_replace_them() {
     let database = Database::new().await;
     let mut target = database

@@ -3,7 +3,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use sluice_core::{ChangeEvent, ColumnType, Row, TableSchema, Value};
+use sluice_core::{ChangeEvent, ColumnType, Row, Sink as _, TableSchema, Value};
+use sluice_postgres::PostgresSink;
 
 use crate::support::*;
 
@@ -17,13 +18,16 @@ enum Kind {
     Unique,
     UniqueWithExtraColumn,
     Keyless,
+    /// A trigger fires, since the user can't switch it off.
+    Guarded,
 }
 
-const KINDS: [Kind; 4] = [
+const KINDS: [Kind; 5] = [
     Kind::Plain,
     Kind::Unique,
     Kind::UniqueWithExtraColumn,
     Kind::Keyless,
+    Kind::Guarded,
 ];
 
 type State = BTreeMap<i64, (Option<i64>, i64)>;
@@ -146,6 +150,10 @@ async fn random_histories_end_in_the_source_s_state() {
         )
         .await;
     }
+    let user = format!("{}_poor", database.name);
+    database
+        .run(&format!("DROP OWNED BY {user} CASCADE; DROP USER {user}"))
+        .await;
     database.drop_now().await;
 }
 
@@ -159,10 +167,21 @@ async fn run(database: &Database, random: &mut Random, kind: Kind, name: &str) {
         Kind::UniqueWithExtraColumn => {
             "CREATE TABLE shop.things (id bigint PRIMARY KEY, u int UNIQUE, v int, note text)"
         }
+        Kind::Guarded => {
+            "CREATE TABLE shop.things (id bigint PRIMARY KEY, u int UNIQUE, v int);
+             CREATE FUNCTION shop.nothing() RETURNS trigger LANGUAGE plpgsql
+                 AS 'BEGIN RETURN coalesce(NEW, OLD); END';
+             CREATE TRIGGER nothing BEFORE INSERT OR UPDATE OR DELETE ON shop.things
+                 FOR EACH ROW EXECUTE FUNCTION shop.nothing();"
+        }
     };
     database.run(table).await;
     let schema = things(kind);
-    let mut target = database.sink().await;
+    let mut target = if kind == Kind::Guarded {
+        poor_sink(database).await
+    } else {
+        database.sink().await
+    };
     target.prepare(&schema).await;
     let mut state = State::new();
     let mut events = Vec::new();
@@ -184,6 +203,28 @@ async fn run(database: &Database, random: &mut Random, kind: Kind, name: &str) {
         .lines("SELECT id, u, v FROM shop.things ORDER BY id")
         .await;
     assert_eq!(found, wanted.collect::<Vec<_>>(), "{name}");
+}
+
+/// A sink whose user can't set `session_replication_role`.
+async fn poor_sink(database: &Database) -> Target {
+    let user = format!("{}_poor", database.name);
+    database
+        .run(&format!(
+            "DO $$ BEGIN CREATE USER {user} PASSWORD 'secret';
+                 EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+             GRANT CREATE ON DATABASE {} TO {user}; GRANT ALL ON SCHEMA shop TO {user};
+             GRANT ALL ON ALL TABLES IN SCHEMA shop TO {user}",
+            database.name
+        ))
+        .await;
+    let secrets = Arc::new(secrets(&user, "secret"));
+    let (config, postgres) = (database.config(), database.postgres());
+    let mut sink = PostgresSink::new("test".into(), &config, postgres, secrets);
+    sink.open().await.unwrap();
+    Target {
+        sink,
+        position: at(0),
+    }
 }
 
 fn fresh_seed() -> u64 {

@@ -13,7 +13,7 @@ use sluice_core::{Class, Error, Result, Row, SnapshotChunk, TableId, event::Chun
 
 use crate::{
     apply::{
-        Attempt, Failure, SharedPlan, Tally, Target, careful,
+        Attempt, Failure, Savepoint, SharedPlan, Tally, Target, careful,
         cells::{Arrays, CellWriter, Form},
         inflight::Encoded,
         sets::Inserts,
@@ -24,10 +24,6 @@ use crate::{
     plan::{DELETED_AT, Plan, StatementKey},
     tables::Tables,
 };
-
-const SAVEPOINT: &str = "SAVEPOINT sluice_chunk";
-const ROLL_BACK: &str = "ROLLBACK TO SAVEPOINT sluice_chunk";
-const RELEASE: &str = "RELEASE SAVEPOINT sluice_chunk";
 
 /// How rows go in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,22 +42,22 @@ pub(crate) async fn apply<'e>(
     tables: &mut Tables,
     mut plan: SharedPlan,
     chunk: &'e SnapshotChunk,
+    savepoint: &mut Savepoint,
 ) -> Result<Result<Tally, (TableId, Error)>> {
+    let set = target.run(savepoint.advance()).await;
+    set.map_err(Failure::fatal)?;
     let mut mode = first_mode(&plan, &chunk.mode);
     let mut search = false;
     let mut refreshed = false;
     loop {
-        target.run(SAVEPOINT).await.map_err(Failure::fatal)?;
         let outcome = attempt(target, &plan, chunk, mode, search).await;
         let failure = match outcome {
-            Ok(tally) => {
-                target.run(RELEASE).await.map_err(Failure::fatal)?;
-                return Ok(Ok(tally));
-            }
+            Ok(tally) => return Ok(Ok(tally)),
             Err(Failure::Session(error)) => return Err(error),
             Err(failure) => failure,
         };
-        target.run(ROLL_BACK).await.map_err(Failure::fatal)?;
+        let back = target.run(Savepoint::ROLL_BACK).await;
+        back.map_err(Failure::fatal)?;
         let mut changed = false;
         if !std::mem::replace(&mut refreshed, true) {
             let fresh = match tables.refresh(target.session, plan.id()).await {

@@ -68,6 +68,26 @@ impl Tally {
     }
 }
 
+/// The savepoint to which a failed attempt goes back; there is one at a time in a transaction.
+#[derive(Debug, Default)]
+pub(crate) struct Savepoint {
+    is_set: bool,
+}
+
+impl Savepoint {
+    /// Goes back to it; it stays.
+    pub(crate) const ROLL_BACK: &'static str = "ROLLBACK TO SAVEPOINT sluice";
+
+    /// The statements that move it to here.
+    pub(crate) fn advance(&mut self) -> &'static str {
+        if std::mem::replace(&mut self.is_set, true) {
+            "RELEASE SAVEPOINT sluice; SAVEPOINT sluice"
+        } else {
+            "SAVEPOINT sluice"
+        }
+    }
+}
+
 /// Why an attempt ended.
 #[derive(Debug)]
 pub(crate) enum Failure {

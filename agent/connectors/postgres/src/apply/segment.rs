@@ -7,19 +7,17 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use futures_util::future::join;
 use sluice_core::{Error, Result, RowChange, RowOperation, TableId};
 
 use crate::{
-    apply::{Attempt, Failure, SharedPlan, Tally, Target, careful, sets::Inserts},
+    apply::{Attempt, Failure, Savepoint, SharedPlan, Tally, Target, careful, sets::Inserts},
     error::Refusal,
     tables::Tables,
 };
 
 /// How many schemas are found by looking through a list.
 const RECENT_MAX: usize = 16;
-const SAVEPOINT: &str = "SAVEPOINT sluice_segment";
-const ROLL_BACK: &str = "ROLLBACK TO SAVEPOINT sluice_segment";
-const RELEASE: &str = "RELEASE SAVEPOINT sluice_segment";
 
 /// Changes that are applied together: those of one table, or those of every table whose triggers or
 /// foreign keys fire, in source order.
@@ -106,20 +104,24 @@ impl<'e> Segment<'e> {
         mut self,
         target: Target<'e>,
         tables: &mut Tables,
+        savepoint: &mut Savepoint,
     ) -> Result<SegmentOutcome> {
         let mut outcome = SegmentOutcome::default();
+        // Nothing waits for the savepoint but the error that needs it.
+        let set = target.run(savepoint.advance());
+        let (set, mut attempt) = join(set, self.attempt(target)).await;
+        set.map_err(Failure::fatal)?;
         loop {
-            target.run(SAVEPOINT).await.map_err(Failure::fatal)?;
-            let failure = match self.attempt(target).await {
+            let failure = match attempt {
                 Ok(tally) => {
-                    target.run(RELEASE).await.map_err(Failure::fatal)?;
                     outcome.tally = tally;
                     return Ok(outcome);
                 }
                 Err(Failure::Session(error)) => return Err(error),
                 Err(failure) => failure,
             };
-            target.run(ROLL_BACK).await.map_err(Failure::fatal)?;
+            let back = target.run(Savepoint::ROLL_BACK).await;
+            back.map_err(Failure::fatal)?;
             let stopped = match failure {
                 Failure::Content(table, refusal) => {
                     self.after_refusal(target, tables, &table, &refusal).await?
@@ -133,6 +135,7 @@ impl<'e> Segment<'e> {
                 self.drop_table(&table);
                 outcome.stopped.push((table, error));
             }
+            attempt = self.attempt(target).await;
         }
     }
 
