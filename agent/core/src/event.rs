@@ -141,6 +141,10 @@ pub enum SchemaChange {
     /// Columns or key changed; the schema is the new one. Whoever applies it compares it with the
     /// schema that it applied last.
     Alter(Arc<TableSchema>),
+    /// Like [`Alter`](Self::Alter), but what became of the rows is known to the source only, so that
+    /// every row is copied again right behind: rows that stand against the new shape may be given
+    /// up. Made by the pipeline, never by a source.
+    Refill(Arc<TableSchema>),
     /// Columns were renamed, nothing else.
     RenameColumns {
         /// The table.
@@ -165,7 +169,7 @@ impl SchemaChange {
     /// The table concerned, by its name before the change.
     pub fn table(&self) -> &TableId {
         match self {
-            Self::Create(schema) | Self::Alter(schema) => &schema.id,
+            Self::Create(schema) | Self::Alter(schema) | Self::Refill(schema) => &schema.id,
             Self::RenameColumns { table, .. } | Self::Truncate(table) | Self::Drop(table) => table,
             Self::RenameTable { from, .. } => from,
         }

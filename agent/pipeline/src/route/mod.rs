@@ -189,6 +189,7 @@ impl Router {
         Ok(match change {
             SchemaChange::Create(source) => self.schema(&source)?.map(SchemaChange::Create),
             SchemaChange::Alter(source) => self.schema(&source)?.map(SchemaChange::Alter),
+            SchemaChange::Refill(source) => self.schema(&source)?.map(SchemaChange::Refill),
             SchemaChange::RenameColumns { table, columns } => match route {
                 Some(route) => {
                     definition::renamed_columns(route, &table, columns)?.map(|columns| {

@@ -494,12 +494,16 @@ impl Coordinator {
             return None;
         }
         match &change {
-            SchemaChange::Create(schema) | SchemaChange::Alter(schema) => {
+            SchemaChange::Create(schema)
+            | SchemaChange::Alter(schema)
+            | SchemaChange::Refill(schema) => {
                 if !self.router.selects(&schema.id) {
                     self.announced.insert(schema.id.clone(), Arc::clone(schema));
                     return None;
                 }
-                self.reshape(schema);
+                if self.reshape(schema) {
+                    return Some(SchemaChange::Refill(Arc::clone(schema)));
+                }
             }
             SchemaChange::RenameColumns { table, columns } => {
                 if let Some(copy) = self.copies.get_mut(table) {
@@ -529,7 +533,9 @@ impl Coordinator {
         Some(change)
     }
 
-    fn reshape(&mut self, schema: &Arc<TableSchema>) {
+    /// Takes note of a table's new shape. Answers whether its rows are copied again because only
+    /// the source knows what became of them.
+    fn reshape(&mut self, schema: &Arc<TableSchema>) -> bool {
         let table = &schema.id;
         self.announced.insert(table.clone(), Arc::clone(schema));
         // A shape that can't be routed stops the table where it is routed next.
@@ -539,13 +545,13 @@ impl Coordinator {
             .and_then(|new| self.applied.insert(table.clone(), Arc::clone(new)));
         if !self.tables.contains_key(table) {
             self.restart_copy(schema);
-            return;
+            return false;
         }
         if let (Some(old), Some(new)) = (old, routed) {
             let unsure = self.unsure.remove(table).unwrap_or_default();
             if self.limits.copy_new_tables && refill::needs_refill(&old, &new, &unsure) {
                 self.restart_copy(schema);
-                return;
+                return true;
             }
             let mut still_unsure = refill::unsure_columns(&old, &new);
             if old.same_shape(&new) {
@@ -559,6 +565,7 @@ impl Coordinator {
             copy.poison();
             copy.schema = Arc::clone(schema);
         }
+        false
     }
 
     fn rename(&mut self, from: &TableId, to: &TableId) {
