@@ -15,10 +15,11 @@ pub(crate) fn needs_refill(old: &TableSchema, new: &TableSchema, unsure: &[Strin
         || new.columns.iter().any(|column| {
             match old.columns.iter().find(|c| c.name == column.name) {
                 None => is_computed(column),
-                Some(_) if unsure.contains(&column.name) => {
-                    is_computed(column) || column.default.is_some()
+                Some(before) => {
+                    let late = unsure.contains(&column.name)
+                        && (is_computed(column) || column.default.is_some());
+                    late || !keeps_values(&before.ty, &column.ty)
                 }
-                Some(before) => !keeps_values(&before.ty, &column.ty),
             }
         })
 }
@@ -146,5 +147,7 @@ mod tests {
         known.columns[1].default = Some(ColumnDefault::Literal("x".into()));
         assert!(needs_refill(&old, &known, &["c".into()]));
         assert!(!needs_refill(&old, &known, &[]));
+        known.columns[1] = column("c", ColumnType::Json);
+        assert!(needs_refill(&old, &known, &["c".into()]));
     }
 }
