@@ -21,6 +21,7 @@ use crate::{
     schema::is_selected,
     stream::{
         catalog::{Catalog, Resolved},
+        defaults::complete,
         pending::Pending,
         place::Place,
     },
@@ -316,6 +317,7 @@ impl Interpreter {
         let pending = &mut self.pending;
         self.decoder
             .decode(kind, version, event.body, map, &mut |operation| {
+                let operation = complete(operation, schema);
                 pending.push_row(schema, &open.transaction, open.rows, operation);
                 open.rows += 1;
             })

@@ -6,6 +6,7 @@
 //! the capture itself: a dropped call loses nothing.
 
 pub(crate) mod catalog;
+pub(crate) mod defaults;
 pub(crate) mod interpret;
 pub(crate) mod pending;
 pub(crate) mod place;
