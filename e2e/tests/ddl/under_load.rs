@@ -75,12 +75,17 @@ async fn rows_keep_flowing_through_every_schema_change() -> Result<()> {
                 .all(|table| table.phase == "Streaming" || table.error.is_some())
         })
         .await?;
-    let waiting: Vec<_> = status
+    let log = sluice.stderr();
+    let waiting: Vec<String> = status
         .tables
         .iter()
-        .filter(|(_, table)| table.error.is_some())
+        .filter_map(|(name, table)| {
+            let error = table.error.as_ref()?;
+            let lines: Vec<&str> = log.lines().filter(|line| line.contains(name)).collect();
+            Some(format!("{name}: {error:?}\n  {}", lines.join("\n  ")))
+        })
         .collect();
-    assert!(waiting.is_empty(), "{waiting:#?}");
+    assert!(waiting.is_empty(), "{}", waiting.join("\n"));
     assert_eq!(status.dead_letters, 0);
     expect_same_tables(&mysql, &postgres).await?;
     sluice.terminate().await?;
