@@ -30,6 +30,7 @@ mod schema;
 mod settings;
 mod sink;
 mod sql;
+mod statements;
 mod tables;
 mod text;
 mod tls;

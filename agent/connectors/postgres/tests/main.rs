@@ -9,6 +9,8 @@ mod chunks;
 mod connections;
 mod exactly_once;
 mod histories;
+mod misfits;
+mod policies;
 mod refusals;
 mod replicated;
 mod schema_changes;

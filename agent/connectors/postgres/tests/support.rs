@@ -17,8 +17,8 @@ use sluice_agent_api::{
 };
 use sluice_core::{
     Batch, ChangeEvent, Column, ColumnType, LogPosition, Position, Row, RowChange, RowOperation,
-    Sink, SnapshotChunk, TableId, TableSchema, TableState, Transaction, Value, WriteOutcome,
-    event::ChunkMode,
+    SchemaChange, Sink, SnapshotChunk, TableId, TableSchema, TableState, Transaction, Value,
+    WriteOutcome, event::ChunkMode,
 };
 use sluice_postgres::PostgresSink;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
@@ -342,4 +342,45 @@ pub(crate) fn row(id: i64, texts: &[&str]) -> Row {
         text => Value::Text(text),
     });
     Row::pack(std::iter::once(Value::Int(id)).chain(texts))
+}
+
+pub(crate) fn alter(schema: &Arc<TableSchema>) -> ChangeEvent {
+    ChangeEvent::Schema(SchemaChange::Alter(Arc::clone(schema)))
+}
+
+/// A changed copy of a table.
+pub(crate) fn changed(
+    schema: &Arc<TableSchema>,
+    change: impl FnOnce(&mut TableSchema),
+) -> Arc<TableSchema> {
+    let mut schema = (**schema).clone();
+    change(&mut schema);
+    Arc::new(schema)
+}
+
+pub(crate) async fn start(policy: SchemaPolicy) -> (Database, Target, Arc<TableSchema>) {
+    let database = Database::new().await;
+    let mut target = database
+        .sink_with(|config, _| config.schema_changes = policies(policy))
+        .await;
+    let orders = texts("orders", &["a", "b"]);
+    target.prepare(&orders).await;
+    target.streaming(&[&orders.id]);
+    target
+        .apply(vec![
+            insert(&orders, row(1, &["x", "y"])),
+            insert(&orders, row(2, &["p", "q"])),
+        ])
+        .await;
+    (database, target, orders)
+}
+
+pub(crate) async fn types_of(database: &Database) -> Vec<String> {
+    database
+        .lines(
+            "SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute
+             WHERE attrelid = 'shop.orders'::regclass AND attnum > 0 AND NOT attisdropped
+             ORDER BY attnum",
+        )
+        .await
 }

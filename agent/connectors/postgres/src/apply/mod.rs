@@ -6,12 +6,14 @@
 //! savepoint; it counts what it did, and its counts are thrown away with it. When the server
 //! refuses a row, the group is tried again in halves ([`careful`]) until the row is alone.
 
+pub(crate) mod bulk;
 pub(crate) mod careful;
 pub(crate) mod cells;
 pub(crate) mod chunk;
 pub(crate) mod copy;
 pub(crate) mod inflight;
 pub(crate) mod keyless;
+pub(crate) mod missing;
 pub(crate) mod segment;
 pub(crate) mod sets;
 

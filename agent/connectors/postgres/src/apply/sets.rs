@@ -8,18 +8,12 @@
 
 use std::{cmp::Ordering, sync::Arc};
 
-use sluice_agent_api::config::{Deletes, Unrepresentable};
-use sluice_core::{Row, RowChange, RowOperation, TableState};
+use sluice_agent_api::config::Deletes;
+use sluice_core::{Row, RowChange, RowOperation};
 
 use crate::{
-    apply::{
-        Attempt, Failure, SharedPlan,
-        cells::{Arrays, Misfit},
-        copy::{CopyError, Fields, copy_rows, stream},
-        inflight::Expected,
-    },
-    dead_letter::{Cause, DeadLetter},
-    netting::{Addition, InOrder, Layout, Netted, Removal, Update, changed_columns, net, same_key},
+    apply::{Attempt, Failure, SharedPlan, cells::Arrays, inflight::Expected},
+    netting::{Addition, InOrder, Layout, Netted, Removal, Update, changed_columns, net},
     plan::{Plan, StatementKey, Unique},
 };
 
@@ -220,37 +214,6 @@ impl<'e> Attempt<'e> {
         Ok(())
     }
 
-    async fn update_by_stage(
-        &mut self,
-        plan: &SharedPlan,
-        pattern: &[usize],
-        updates: Vec<Update<'e>>,
-    ) -> Result<(), Failure> {
-        let rows = updates.iter().map(|update| (update.before, &*update.after));
-        let fields = Fields {
-            plan,
-            keys: &plan.key,
-            values: pattern,
-        };
-        let (stage, misfits) = self.stage(&fields, rows).await?;
-        for (index, misfit) in &misfits {
-            let update = &updates[*index];
-            self.set_aside(plan, Some(update.event), Some(&update.after), misfit)?;
-        }
-        let apply = plan.update_from_stage_sql(&stage, pattern);
-        let found = self.finish_stage(plan, &stage, &apply).await?;
-        if found + misfits.len() as u64 == updates.len() as u64 {
-            return Ok(());
-        }
-        let complete = updates.iter().filter(|update| update.complete);
-        let additions = complete.map(|update| Addition {
-            row: update.after.clone(),
-            event: Some(update.event),
-        });
-        let additions = additions.collect();
-        self.upsert_by_stage(plan, additions).await
-    }
-
     /// Adds rows.
     pub(crate) async fn add(
         &mut self,
@@ -276,7 +239,8 @@ impl<'e> Attempt<'e> {
         self.upsert_by_stage(plan, large).await
     }
 
-    async fn add_by_arrays(
+    /// Adds rows by statements on arrays.
+    pub(crate) async fn add_by_arrays(
         &mut self,
         plan: &SharedPlan,
         kind: StatementKey,
@@ -303,151 +267,6 @@ impl<'e> Attempt<'e> {
         Ok(())
     }
 
-    async fn add_by_copy(
-        &mut self,
-        plan: &SharedPlan,
-        additions: &[Addition<'e>],
-    ) -> Result<(), Failure> {
-        let rows = additions.iter().map(|addition| &*addition.row);
-        let misfits = self.copy(plan, rows).await?;
-        for (index, misfit) in misfits {
-            let addition = &additions[index];
-            self.set_aside(plan, addition.event, Some(&addition.row), &misfit)?;
-        }
-        Ok(())
-    }
-
-    /// Copies rows into the table itself; answers which did not fit.
-    pub(crate) async fn copy<'r>(
-        &mut self,
-        plan: &SharedPlan,
-        rows: impl Iterator<Item = &'r Row>,
-    ) -> Result<Vec<(usize, Misfit)>, Failure> {
-        let mut cells = self.cells(plan);
-        let mut misfits = Vec::new();
-        let stop = self.target.settings.unrepresentable == Unrepresentable::Fail;
-        let keep = |index, misfit| {
-            if stop {
-                return Err(misfit);
-            }
-            misfits.push((index, misfit));
-            Ok(())
-        };
-        self.check_copy(plan).await?;
-        let copied = copy_rows(self.client(), plan, &mut cells, rows, keep).await;
-        self.copied(plan, copied).await?;
-        self.tally.add_nulled(plan, &cells);
-        Ok(misfits)
-    }
-
-    /// Makes sure that a COPY can begin: nothing before it has failed, and the table is as the plan
-    /// takes it to be.
-    async fn check_copy(&mut self, plan: &SharedPlan) -> Result<(), Failure> {
-        let arrays = Arrays::new(&[], &[]);
-        self.send(plan, StatementKey::CopyCheck, arrays, None)
-            .await?;
-        self.settle().await
-    }
-
-    async fn copied(
-        &mut self,
-        plan: &Plan,
-        outcome: Result<u64, CopyError>,
-    ) -> Result<u64, Failure> {
-        match outcome {
-            Ok(count) => Ok(count),
-            Err(CopyError::Postgres(error)) => Err(self.blame(plan.id(), error).await),
-            Err(CopyError::NotBegun(error)) => {
-                Err(Failure::Session(self.target.session.error(error)))
-            }
-            Err(CopyError::Misfit(misfit)) => {
-                self.target.check_misfit(plan.id(), &misfit)?;
-                Ok(0)
-            }
-        }
-    }
-
-    async fn upsert_by_stage(
-        &mut self,
-        plan: &SharedPlan,
-        additions: Vec<Addition<'e>>,
-    ) -> Result<(), Failure> {
-        let rows = additions
-            .iter()
-            .map(|addition| (&*addition.row, &*addition.row));
-        let all: Vec<_> = (0..plan.columns.len()).collect();
-        let fields = Fields {
-            plan,
-            keys: &[],
-            values: &all,
-        };
-        let (stage, misfits) = self.stage(&fields, rows).await?;
-        for (index, misfit) in misfits {
-            let addition = &additions[index];
-            self.set_aside(plan, addition.event, Some(&addition.row), &misfit)?;
-        }
-        let apply = plan.upsert_from_stage_sql(&stage);
-        self.finish_stage(plan, &stage, &apply).await?;
-        Ok(())
-    }
-
-    /// Copies rows into a new staging table; answers its name and which rows did not fit.
-    pub(crate) async fn stage<'r>(
-        &mut self,
-        fields: &Fields<'_>,
-        rows: impl Iterator<Item = (&'r Row, &'r Row)>,
-    ) -> Result<(String, Vec<(usize, Misfit)>), Failure> {
-        let plan = fields.plan;
-        let stage = "pg_temp.sluice_stage".to_owned();
-        let create = format!(
-            "CREATE TEMP TABLE sluice_stage ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA",
-            plan.stage_columns(fields.keys, fields.values),
-            plan.target.sql(),
-        );
-        let mut cells = self.cells(plan);
-        let mut misfits = Vec::new();
-        let stop = self.target.settings.unrepresentable == Unrepresentable::Fail;
-        let keep = |index, misfit| {
-            if stop {
-                return Err(misfit);
-            }
-            misfits.push((index, misfit));
-            Ok(())
-        };
-        self.settle().await?;
-        let client = self.client();
-        let copied = async {
-            client.batch_execute(&create).await?;
-            let copy = format!("COPY {stage} FROM STDIN (FORMAT binary)");
-            let sink = client.copy_in(&copy).await.map_err(CopyError::NotBegun)?;
-            stream(sink, fields, &mut cells, rows, keep).await
-        }
-        .await;
-        self.copied(plan, copied).await?;
-        self.tally.add_nulled(plan, &cells);
-        Ok((stage, misfits))
-    }
-
-    /// Applies a staging table and drops it.
-    pub(crate) async fn finish_stage(
-        &mut self,
-        plan: &Plan,
-        stage: &str,
-        apply: &str,
-    ) -> Result<u64, Failure> {
-        let client = self.client();
-        let applied = async {
-            let count = client.execute(apply, &[]).await?;
-            client.batch_execute(&format!("DROP TABLE {stage}")).await?;
-            Ok(count)
-        }
-        .await;
-        match applied {
-            Ok(count) => Ok(count),
-            Err(error) => Err(self.blame(plan.id(), error).await),
-        }
-    }
-
     /// Sends a statement on arrays.
     pub(crate) async fn send(
         &mut self,
@@ -466,64 +285,6 @@ impl<'e> Attempt<'e> {
             .send(plan.id(), statement, parameters, expected)
             .await;
         sent.map_err(|failed| self.failure(failed))
-    }
-
-    /// Adds rows that updates did not find. A row of which only a part is known can't be added; it
-    /// is kept aside, unless a snapshot is still to bring it.
-    async fn add_missing(&mut self, short: Expected<'e>) -> Result<(), Failure> {
-        let Expected { plan, updates } = short;
-        let (complete, partial): (Vec<_>, Vec<_>) =
-            updates.into_iter().partition(|update| update.complete);
-        let additions = complete.into_iter().map(|update| Addition {
-            row: update.after,
-            event: Some(update.event),
-        });
-        let additions = additions.collect();
-        self.add_by_arrays(&plan, StatementKey::AddMissing, additions)
-            .await?;
-        let state = self.target.states.get(plan.id());
-        if partial.is_empty() || matches!(state, Some(TableState::Snapshotting { .. })) {
-            return Ok(());
-        }
-        for update in partial {
-            if !self.is_there(&plan, &update).await? {
-                let cause = Cause {
-                    reason: "the row is not in the target and the source logged a part of it only"
-                        .into(),
-                    sqlstate: "02000".into(),
-                };
-                let letter = DeadLetter::of_change(update.event, Some(&update.after), cause);
-                self.tally.letters.push(letter);
-            }
-        }
-        Ok(())
-    }
-
-    async fn is_there(&mut self, plan: &SharedPlan, update: &Update<'e>) -> Result<bool, Failure> {
-        let key = &plan.source.key;
-        let row = if same_key(key, update.before, &update.after) {
-            update.before
-        } else {
-            &*update.after
-        };
-        let mut arrays = Arrays::new(&plan.key, &[]);
-        let mut cells = self.cells(plan);
-        if arrays.push(plan, &mut cells, row, row).is_err() {
-            return Ok(false);
-        }
-        let client = self.client();
-        let found = async {
-            let select = StatementKey::Other(plan.select_sql());
-            let statement = plan.statement(client, select).await?;
-            let parameters = arrays.finish(plan);
-            let parameters = parameters.into_iter().map(crate::apply::inflight::Encoded);
-            client.execute_raw(&statement, parameters).await
-        }
-        .await;
-        match found {
-            Ok(count) => Ok(count > 0),
-            Err(error) => Err(self.blame(plan.id(), error).await),
-        }
     }
 }
 
