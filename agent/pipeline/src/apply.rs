@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sluice_core::{Batch, LogPosition, Result, Sink, TableId};
+use sluice_core::{Batch, ChangeEvent, LogPosition, Result, Sink, TableId};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep_until, timeout_at},
@@ -195,6 +195,12 @@ impl Apply {
         let outcome = sink.write(batch).await?;
         pending.open = true;
         pending.rows += batch.row_count as u64;
+        for event in &batch.events {
+            if let ChangeEvent::Chunk(chunk) = event {
+                let table = self.source_of(&chunk.table.id);
+                self.progress.copied(table, chunk.rows.len() as u64);
+            }
+        }
         if outcome.dead_letters > 0 {
             self.progress.dead_letters(outcome.dead_letters);
         }

@@ -120,6 +120,8 @@ struct State {
     applied: Option<Watermark>,
     applied_commit_time: Option<SystemTime>,
     estimates: BTreeMap<TableId, u64>,
+    /// Rows that the copy of each table has written, since the table was fresh.
+    copied: BTreeMap<TableId, u64>,
     intake_beat: Instant,
     apply_beat: Instant,
 }
@@ -142,6 +144,7 @@ impl Progress {
                 applied: None,
                 applied_commit_time: None,
                 estimates: BTreeMap::new(),
+                copied: BTreeMap::new(),
                 intake_beat: Instant::now(),
                 apply_beat: Instant::now(),
             }),
@@ -218,6 +221,20 @@ impl Progress {
 
     pub(crate) fn beat_apply(&self) {
         self.lock().apply_beat = Instant::now();
+    }
+
+    /// Takes a table's copied rows from the state that the target holds.
+    pub(crate) fn resume_copies(&self, position: &Position) {
+        let mut state = self.lock();
+        for (table, table_state) in position.tables.iter() {
+            if let TableState::Snapshotting { rows_copied, .. } = table_state {
+                state.copied.insert(table.clone(), *rows_copied);
+            }
+        }
+    }
+
+    pub(crate) fn copied(&self, table: TableId, rows: u64) {
+        *self.lock().copied.entry(table).or_default() += rows;
     }
 
     pub(crate) fn estimate(&self, table: TableId, rows: u64) {
@@ -366,18 +383,19 @@ impl State {
     fn refresh_snapshot(&mut self) {
         let (mut total, mut done, mut copied, mut estimated) = (0, 0, 0, 0);
         for (table, state) in &self.report.tables {
+            let rows = self.copied.get(table).copied().unwrap_or(0);
             let estimate = self.estimates.get(table).copied().unwrap_or(0);
             match state {
-                TableState::Snapshotting { rows_copied, .. } => {
+                TableState::Snapshotting { .. } => {
                     total += 1;
-                    copied += rows_copied;
-                    estimated += estimate.max(*rows_copied);
+                    copied += rows;
+                    estimated += estimate.max(rows);
                 }
                 TableState::Streaming => {
                     total += 1;
                     done += 1;
-                    copied += estimate;
-                    estimated += estimate;
+                    copied += rows;
+                    estimated += rows;
                 }
                 TableState::Stopped { .. } => {}
             }

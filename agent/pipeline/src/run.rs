@@ -139,6 +139,7 @@ impl Session<'_> {
         // A request to copy again holds for the first attempt that got so far.
         config.resnapshot.clear();
         info!(pipeline = config.name, position = %position.log, "streaming");
+        progress.resume_copies(&position);
         progress.streaming(&position);
 
         let limits = CopyLimits {
