@@ -143,6 +143,96 @@ async fn read(
     })
 }
 
+/// The most memory that the process has had since the last call.
+fn peak_memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM"))
+        .unwrap();
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    peak.replace('\t', " ")
+}
+
+/// What one value of 64 MiB costs in memory, streamed and read.
+async fn large_value(url: &str, source: &mut MysqlSource) {
+    let mut client = Conn::new(Opts::from_url(url).unwrap()).await.unwrap();
+    let create = "CREATE TABLE sluice_bench.large (id INT PRIMARY KEY, n INT, v LONGBLOB)";
+    client
+        .query_drop("DROP TABLE IF EXISTS sluice_bench.large")
+        .await
+        .unwrap();
+    client.query_drop(create).await.unwrap();
+    peak_memory();
+    for (what, statement) in [
+        (
+            "inserted",
+            "INSERT INTO sluice_bench.large VALUES (1, 1, REPEAT('x', 64 << 20))",
+        ),
+        ("updated beside", "UPDATE sluice_bench.large SET n = 2"),
+        ("deleted", "DELETE FROM sluice_bench.large"),
+        (
+            "inserted again",
+            "INSERT INTO sluice_bench.large VALUES (1, 1, REPEAT('x', 64 << 20))",
+        ),
+    ] {
+        client.query_drop(statement).await.unwrap();
+        let is_row = |event: &ChangeEvent| matches!(event, ChangeEvent::Row(_));
+        while !source.next().await.unwrap().events.iter().any(is_row) {}
+        println!("64 MiB {what:<16} {}", peak_memory());
+    }
+    let seen = source
+        .log_end()
+        .await
+        .map(|_| LogPosition::Gtid(sluice_core::GtidSet::new()));
+    let tables = source.tables().await.unwrap();
+    let table = tables.iter().find(|table| &*table.id.name == "large");
+    let table = match table {
+        Some(table) => Arc::clone(table),
+        None => source.tables().await.unwrap().remove(0),
+    };
+    let request = ChunkRequest {
+        table: table.id.clone(),
+        after: None,
+        until: None,
+        seen: seen.unwrap(),
+        size_bytes_max: 1 << 20,
+    };
+    let mut reader = source.snapshot_reader().await.unwrap();
+    let rows = reader.read_chunk(&table, &request).await.unwrap().rows;
+    println!("64 MiB {:<16} {}", "read", peak_memory());
+    assert_eq!(rows.len(), 1);
+    client
+        .query_drop("DROP TABLE sluice_bench.large")
+        .await
+        .unwrap();
+}
+
+/// Commits one row at a time and looks how long it takes until the stream shows it.
+async fn delays(url: &str, source: &mut MysqlSource) {
+    let mut client = Conn::new(Opts::from_url(url).unwrap()).await.unwrap();
+    let mut delays = Vec::new();
+    for _ in 0..500 {
+        let update = "UPDATE sluice_bench.orders SET tax_rate = IF(tax_rate = 0.07, 0.19, 0.07) WHERE id = 7";
+        client.query_drop(update).await.unwrap();
+        let committed = Instant::now();
+        while !source
+            .next()
+            .await
+            .unwrap()
+            .events
+            .iter()
+            .any(|event| matches!(event, ChangeEvent::Row(_)))
+        {}
+        delays.push(committed.elapsed());
+    }
+    delays.sort_unstable();
+    println!(
+        "commit to event: p50 {:.0?}, p99 {:.0?}",
+        delays[250], delays[495]
+    );
+}
+
 #[tokio::main]
 async fn main() {
     let url = std::env::var("SLUICE_MYSQL_URL").expect("eval \"$(e2e/servers up)\" sets it");
@@ -151,8 +241,11 @@ async fn main() {
         .map_or(1_000_000, |rows| rows.parse().unwrap());
     let before = fill(&url, rows).await;
     let mut source = source(&url);
+    let opening = Instant::now();
     let start = source.open(None).await.unwrap();
     let table = source.tables().await.unwrap().remove(0);
+    println!("opened in {:.0?}", opening.elapsed());
+    delays(&url, &mut source).await;
 
     let mut planner = source.snapshot_reader().await.unwrap();
     let measured = Measured::start();
@@ -202,5 +295,6 @@ async fn main() {
         batches += 1;
     }
     measured.report("stream", streamed);
-    println!("{batches} batches");
+    println!("{batches} batches, {}", peak_memory());
+    large_value(&url, &mut source).await;
 }

@@ -1,16 +1,18 @@
 //! MySQL as a source: its binary log as change events, its tables as snapshot chunks.
 //!
-//! Reading order: [`connect`] → [`preflight`] → [`schema`] → [`decode`] (an event's bytes to rows)
-//! → [`ddl`] (what a statement does to tables) → [`source`] (the stream) → [`snapshot`] (chunks).
+//! Reading order: `wire` (the client protocol) → [`connect`] → [`preflight`] → `schema` (the
+//! catalog) → `binlog` (the stream's bytes to events) → [`decode`] (an event's bytes to rows) →
+//! `ddl` (what a statement does to tables) → `stream` (events to batches of changes) → [`source`]
+//! (opening it all) → [`snapshot`] (chunks).
 
 mod binlog;
 pub mod charset;
 pub mod connect;
-pub mod ddl;
+mod ddl;
 pub mod decode;
 mod position;
 pub mod preflight;
-pub mod schema;
+mod schema;
 mod server;
 mod side;
 pub mod snapshot;

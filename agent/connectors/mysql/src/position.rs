@@ -4,6 +4,7 @@ use sluice_core::{Error, GtidSet, LogPosition, Reason, Result};
 
 use crate::{
     connect::Connection,
+    schema::quote_text,
     server::{ServerFacts, gtid_set, log_files},
 };
 
@@ -18,7 +19,7 @@ pub(crate) async fn check_position(
 ) -> Result<()> {
     match position {
         LogPosition::Gtid(set) if facts.has_gtids() => {
-            let executed = gtid_set(connection, "gtid_executed").await?;
+            let executed = executed_up_to(connection, set).await?;
             let purged = gtid_set(connection, "gtid_purged").await?;
             check_gtids(connection.address(), set, &executed, &purged)
         }
@@ -37,6 +38,23 @@ pub(crate) async fn check_position(
         )
         .with_hint("this replica was filled from another kind of source: use another target")),
     }
+}
+
+/// What the server has executed. A transaction is in the log, and so in the stream, a moment before
+/// the server counts it as executed; what is still missing after a while it never had.
+async fn executed_up_to(connection: &mut Connection, position: &GtidSet) -> Result<GtidSet> {
+    const WAIT_SECONDS: u32 = 5;
+    let executed = gtid_set(connection, "gtid_executed").await?;
+    if executed.contains_set(position) {
+        return Ok(executed);
+    }
+    let set = quote_text(&position.to_string());
+    connection
+        .query_drop(&format!(
+            "SELECT WAIT_FOR_EXECUTED_GTID_SET({set}, {WAIT_SECONDS})"
+        ))
+        .await?;
+    gtid_set(connection, "gtid_executed").await
 }
 
 fn check_gtids(

@@ -10,8 +10,8 @@ use tokio::{sync::Mutex, time::timeout};
 
 use crate::{
     binlog::event::file_number,
-    connect::{Connection, Connector},
-    schema::load_table,
+    connect::{Connection, Connector, server_code},
+    schema::{load_table, quote_table},
     server::{LogStatus, log_files},
 };
 
@@ -48,6 +48,14 @@ impl Side {
         self.ask(move |connection| {
             let table = table.clone();
             Box::pin(async move {
+                // A statement is in the log a moment before the catalog shows what it did, but it
+                // holds the table's metadata lock until then. Whether the table is there does not
+                // matter.
+                let touch = format!("SELECT 1 FROM {} LIMIT 0", quote_table(&table));
+                match connection.query_drop(&touch).await {
+                    Err(error) if server_code(&error).is_none() => return Err(error),
+                    Ok(()) | Err(_) => {}
+                }
                 let schema = load_table(connection, &table).await?;
                 Ok(LoadedTable {
                     schema,

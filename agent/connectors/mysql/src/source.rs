@@ -1,7 +1,7 @@
 //! MySQL as a [`Source`]: opening the log at a position, streaming it, and the connections beside.
 //!
 //! [`MysqlSource::open`](Source::open) checks the prerequisites, makes sure that the log still
-//! holds everything after the position, and starts the stream; [`stream`](crate::stream) goes on
+//! holds everything after the position, and starts the stream; `stream` goes on
 //! from there.
 //!
 //! Transactions in two phases (`XA PREPARE`) that touch selected tables are refused with an error:
@@ -44,7 +44,6 @@ pub struct MysqlSource {
     connector: Connector,
     side: Arc<Side>,
     opened: Option<Opened>,
-    charsets: Option<Charsets>,
 }
 
 /// What there is while the stream runs.
@@ -76,7 +75,6 @@ impl MysqlSource {
             side: Arc::new(Side::new(connector.clone())),
             connector,
             opened: None,
-            charsets: None,
         }
     }
 
@@ -126,11 +124,7 @@ impl Source for MysqlSource {
             }
             None => present_end(&mut connection, &facts).await?,
         };
-        let charsets = match self.charsets.take() {
-            Some(charsets) => charsets,
-            None => load_charsets(&mut connection).await?,
-        };
-        self.charsets = Some(charsets.clone());
+        let charsets = load_charsets(&mut connection).await?;
         let tables = load_tables(&mut connection, &self.selection).await?;
         let loaded_at = LogStatus::need(&mut connection)
             .await?

@@ -1,6 +1,6 @@
 //! The prerequisites of capture, each with the exact statement that mends it.
 //!
-//! [`check`] looks at everything and reports everything, for `sluice check`; [`ensure`] looks at
+//! [`check`] looks at everything and reports everything, for `sluice check`; `ensure` looks at
 //! the server alone and fails with the first thing that stands in the way, for every start.
 
 mod tables;

@@ -1,13 +1,13 @@
 //! Reading tables beside the stream: chunks of tables with a key, views of tables without.
 //!
 //! A chunk is read in three steps. First the read waits until everything that the stream has shown
-//! is visible ([`freshness`]). Then, inside a transaction that holds the table's metadata lock (as
+//! is visible (`freshness`). Then, inside a transaction that holds the table's metadata lock (as
 //! any SELECT does), the definition is loaded and the rows are read by one statement, so that they
 //! fit each other. At last the end of the log is asked for: since commits enter the log before they
 //! become visible, everything that the rows show is before it.
 //!
-//! Rows come by the binary protocol and are packed straight from the receive buffer ([`cells`]);
-//! [`sql`] writes the statements, [`view`] opens views.
+//! Rows come by the binary protocol and are packed straight from the receive buffer (`cells`);
+//! `sql` writes the statements, `view` opens views.
 
 mod cells;
 mod freshness;

@@ -253,7 +253,9 @@ pub(crate) fn tell(event: &ChangeEvent) -> String {
         }
         ChangeEvent::Schema(change) => match change {
             SchemaChange::Create(schema) => format!("create {}", columns(schema)),
-            SchemaChange::Alter(schema) => format!("alter {}", columns(schema)),
+            SchemaChange::Alter(schema) | SchemaChange::Refill(schema) => {
+                format!("alter {}", columns(schema))
+            }
             SchemaChange::RenameColumns { table, columns } => {
                 let names: Vec<_> = columns.iter().map(|(a, b)| format!("{a}>{b}")).collect();
                 format!("rename {}: {}", table.name, names.join(","))
