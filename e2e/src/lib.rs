@@ -6,6 +6,9 @@
 //! follows the YAML that [`pipeline`] wrote and fills PostgreSQL ([`postgres`]), and [`mod@compare`]
 //! reads both. [`proxy`] stands in for a bad network, [`servers`] for servers that die.
 //! Every wait has a deadline and says what it waited for; nothing here ever skips.
+//!
+//! Environment: the variables of `e2e/servers up`, `SLUICE_BIN` (another agent than the release
+//! build), `SLUICE_KEEP=1` (leave the databases there), `SLUICE_SEED` (repeat a crash test's choices).
 
 pub mod compare;
 pub mod mysql;

@@ -5,7 +5,8 @@ use std::{
     env,
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
-    process::{Output, Stdio},
+    process::{self, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::{Context, Result, bail};
@@ -245,7 +246,7 @@ impl ThrowAway {
 
 impl Drop for ThrowAway {
     fn drop(&mut self) {
-        let mut command = std::process::Command::new(script());
+        let mut command = process::Command::new(script());
         command.args(["down", "--purge"]);
         command.args(self.kinds.iter().map(|kind| kind.name()));
         command.envs(self.variables.iter().cloned());
@@ -255,10 +256,15 @@ impl Drop for ThrowAway {
     }
 }
 
-/// A port of the loopback address on which nobody listens.
+/// A port of the loopback address on which nobody listens, and that this process gives out once.
 pub fn free_port() -> Result<u16> {
-    for _ in 0..200 {
-        let port = fastrand::u16(PORTS);
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let count = u32::from(PORTS.end - PORTS.start);
+    // Processes that run side by side begin at different places.
+    let first = process::id().wrapping_mul(7_919);
+    for _ in 0..count {
+        let next = first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % count;
+        let port = PORTS.start + next as u16;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return Ok(port);
         }

@@ -7,6 +7,7 @@ use std::{
     env,
     path::Path,
     process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -16,7 +17,11 @@ use sluice_e2e::{
     compare::{Pair, compare},
     process::is_streaming,
 };
-use tokio::{signal, time::sleep};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+    time::sleep,
+};
 
 const NAME: &str = "shop_demo";
 const ORDERS: u64 = 1_000_000;
@@ -27,17 +32,15 @@ const COPY_MAX: Duration = Duration::from_secs(600);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let demo = async {
-        tokio::select! {
-            outcome = demo() => outcome,
-            // With KEEP=1 the first Ctrl-C belongs to the demo itself.
-            _ = signal::ctrl_c(), if !keeps_running() => {
-                println!("\nInterrupted.");
-                Ok(false)
-            }
-        }
+    let end = End::default();
+    let outcome = tokio::select! {
+        outcome = demo(&end) => outcome,
+        interrupted = end.interrupted() => interrupted.map(|()| {
+            println!("\nInterrupted.");
+            false
+        }),
     };
-    match demo.await {
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -51,7 +54,43 @@ fn keeps_running() -> bool {
     env::var("KEEP").is_ok_and(|keep| !keep.is_empty() && keep != "0")
 }
 
-async fn demo() -> Result<bool> {
+/// Who ends the demo: itself, or somebody who presses Ctrl-C. The agent must not outlive it.
+#[derive(Default)]
+struct End {
+    may_be_asked: AtomicBool,
+    asked: Notify,
+}
+
+impl End {
+    /// Waits as long as the pipeline is to be watched.
+    async fn of_watching(&self) {
+        if keeps_running() {
+            self.may_be_asked.store(true, Ordering::Relaxed);
+            self.asked.notified().await;
+        } else {
+            sleep(STREAMING).await;
+        }
+    }
+
+    /// Returns when somebody wants to end everything at once.
+    async fn interrupted(&self) -> Result<()> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            // With KEEP=1 the first one only ends the watching, and both sides are compared.
+            if !self.may_be_asked.swap(false, Ordering::Relaxed) {
+                return Ok(());
+            }
+            self.asked.notify_one();
+        }
+    }
+}
+
+async fn demo(end: &End) -> Result<bool> {
     let servers = Servers::from_env();
     println!("Sluice demo: a live MySQL database, replicated into PostgreSQL.\n");
     let mut mysql = MysqlDatabase::create_named(&servers, NAME).await?;
@@ -72,7 +111,12 @@ async fn demo() -> Result<bool> {
     println!(
         "copies every table without locking any, and follows the binary log at the same time."
     );
-    println!("Watch it for half a minute:\n");
+    let hint = if keeps_running() {
+        "Press Ctrl-C when you have seen enough"
+    } else {
+        "Watch it for half a minute"
+    };
+    println!("{hint}:\n");
     let options = WriterOptions {
         changes_per_second: Some(CHANGES_PER_SECOND),
         bulk: false,
@@ -86,11 +130,7 @@ async fn demo() -> Result<bool> {
         .await?;
     let copied = started.elapsed();
     let rows = status.snapshot.rows_copied;
-    if keeps_running() {
-        signal::ctrl_c().await?;
-    } else {
-        sleep(STREAMING).await;
-    }
+    end.of_watching().await;
     let report = writers.stop().await?;
     let stopped = Instant::now();
     sluice.wait_caught_up().await?;
