@@ -22,7 +22,7 @@ test: check build ## Everything: lints, unit tests, and every test on real serve
 check: ## Formatting, lints and documentation; needs no server.
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets $(INTEGRATION) -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
 .PHONY: bench
 bench: build ## The speed and memory bars as a table, each beside its baseline.

@@ -67,7 +67,8 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
     /// Copies tables again, whatever their state: `schema.table`, with `*` and `?`. May be given
-    /// several times.
+    /// several times. `*` alone starts over: every table is copied, and the source's log is
+    /// followed from its present end, whatever was wrong with it before.
     #[arg(long, value_name = "PATTERN")]
     pub(crate) resnapshot: Vec<String>,
 }

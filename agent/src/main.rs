@@ -1,6 +1,6 @@
 //! The agent's binary: reads pipeline files, connects sources with targets, and runs or checks them.
 //!
-//! The way of the data is: [`file`] (text to configuration) → [`connectors`] (configuration to
+//! The way of the data is: [`mod@file`] (text to configuration) → [`connectors`] (configuration to
 //! source and sink) → `sluice_pipeline::run`, started and stopped by [`run`]. What it does is seen
 //! by [`display`] (terminal), [`http`] (probes, metrics, status) and [`logging`].
 //! Exit codes: 0 done, 1 a pipeline or a check failed, 2 the command line or a file is wrong.

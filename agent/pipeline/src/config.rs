@@ -25,7 +25,8 @@ pub struct PipelineConfig {
     pub delay_max: Duration,
     /// Which tables go where, in which shape.
     pub router: Router,
-    /// Patterns over `schema.table`: tables to copy again at the start, whatever their state.
+    /// Patterns over `schema.table`: tables to copy again at the start, whatever their state. `*`
+    /// alone starts over at the log's present end.
     pub resnapshot: Vec<String>,
     /// When the run ends by itself.
     pub finish: FinishWhen,

@@ -1,7 +1,7 @@
 //! What the two loops tell the outside: plain facts, read by the HTTP server and the terminal.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -120,6 +120,8 @@ struct State {
     applied: Option<Watermark>,
     applied_commit_time: Option<SystemTime>,
     estimates: BTreeMap<TableId, u64>,
+    /// Tables that the stream is to announce.
+    expected: BTreeSet<TableId>,
     /// Rows that the copy of each table has written, since the table was fresh.
     copied: BTreeMap<TableId, u64>,
     intake_beat: Instant,
@@ -145,6 +147,7 @@ impl Progress {
                 applied_commit_time: None,
                 estimates: BTreeMap::new(),
                 copied: BTreeMap::new(),
+                expected: BTreeSet::new(),
                 intake_beat: Instant::now(),
                 apply_beat: Instant::now(),
             }),
@@ -233,6 +236,11 @@ impl Progress {
         }
     }
 
+    /// Tables that exist but are to be announced by the stream before they are copied.
+    pub(crate) fn expect(&self, tables: BTreeSet<TableId>) {
+        self.lock().expected = tables;
+    }
+
     pub(crate) fn copied(&self, table: TableId, rows: u64) {
         *self.lock().copied.entry(table).or_default() += rows;
     }
@@ -306,7 +314,7 @@ impl Progress {
 
 impl State {
     fn is_copied(&self) -> bool {
-        self.copied_at.is_some()
+        self.copied_at.is_some() && self.expected.is_empty()
     }
 
     fn silence(&self) -> Duration {
@@ -315,6 +323,8 @@ impl State {
 
     fn set_position(&mut self, position: &Position) {
         self.report.position = Some(position.log.to_string());
+        self.expected
+            .retain(|table| !position.tables.contains_key(table));
         self.report.tables = (*position.tables).clone();
         let copying = |state: &TableState| matches!(state, TableState::Snapshotting { .. });
         let snapshotting = position.tables.values().any(copying);

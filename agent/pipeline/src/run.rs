@@ -1,10 +1,10 @@
 //! Opens both ends, runs the two loops between them, and starts over after errors that may mend.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use sluice_core::{
-    Class, Error, LogPosition, Position, Reason, Result, Sink, SnapshotState, Source, TableSchema,
-    TableState, selection::matches,
+    Class, Error, LogPosition, Position, Reason, Result, Sink, SnapshotState, Source, TableId,
+    TableSchema, TableState, selection::matches,
 };
 use tokio::{sync::watch, time::timeout};
 use tracing::{info, warn};
@@ -134,12 +134,14 @@ impl Session<'_> {
         let Start {
             position,
             schemas,
+            expected,
             stopped,
         } = start;
         // A request to copy again holds for the first attempt that got so far.
         config.resnapshot.clear();
         info!(pipeline = config.name, position = %position.log, "streaming");
         progress.resume_copies(&position);
+        progress.expect(expected);
         progress.streaming(&position);
 
         let limits = CopyLimits {
@@ -245,6 +247,8 @@ struct Start {
     position: Position,
     /// Shapes of the tables that are being copied.
     schemas: Vec<Arc<TableSchema>>,
+    /// Tables that the stream will announce.
+    expected: BTreeSet<TableId>,
     stopped: Arc<StoppedTables>,
 }
 
@@ -257,6 +261,13 @@ async fn start(
     stored: Option<Position>,
 ) -> Result<Start> {
     let resumed = match &stored {
+        Some(_) if starts_over(config) => {
+            info!(
+                pipeline = config.name,
+                "copying every table again, as was asked for"
+            );
+            None
+        }
         Some(position) => match source.open(Some(&position.log)).await {
             Ok(log) => Some(log),
             Err(error) if error.reason() == Reason::PositionLost && resnapshots(config) => {
@@ -280,6 +291,8 @@ async fn start(
     let mut states = if lost { None } else { stored }.map_or_else(SnapshotState::new, |position| {
         SnapshotState::clone(&position.tables)
     });
+    let follows_log = !states.is_empty();
+    let mut expected = BTreeSet::new();
     for schema in &schemas {
         if !config.router.selects(&schema.id) {
             continue;
@@ -291,6 +304,10 @@ async fn start(
             .any(|pattern| matches(pattern, &name));
         if wanted || lost {
             states.insert(schema.id.clone(), TableState::fresh(true));
+        } else if !states.contains_key(&schema.id) && follows_log {
+            // Whether it is new or has a new name is in the log between the position and now: the
+            // stream announces it when it comes to where the catalog was read.
+            expected.insert(schema.id.clone());
         } else if !states.contains_key(&schema.id) {
             let state = match config.snapshot_mode {
                 SnapshotMode::Never => TableState::Streaming,
@@ -331,8 +348,15 @@ async fn start(
     Ok(Start {
         position,
         schemas: fresh,
+        expected,
         stopped: Arc::new(stopped),
     })
+}
+
+/// Whether a person asked for everything to be copied again: then nothing of the log is needed any
+/// more, be it lost or unreadable.
+fn starts_over(config: &PipelineConfig) -> bool {
+    config.resnapshot.iter().any(|pattern| pattern == "*")
 }
 
 fn resnapshots(config: &PipelineConfig) -> bool {

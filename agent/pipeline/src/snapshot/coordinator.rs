@@ -537,7 +537,7 @@ impl Coordinator {
     /// the source knows what became of them.
     fn reshape(&mut self, schema: &Arc<TableSchema>) -> bool {
         let table = &schema.id;
-        self.announced.insert(table.clone(), Arc::clone(schema));
+        let known = self.announced.insert(table.clone(), Arc::clone(schema));
         // A shape that can't be routed stops the table where it is routed next.
         let routed = self.router.schema(schema).ok().flatten();
         let old = routed
@@ -561,7 +561,8 @@ impl Coordinator {
                 self.unsure.insert(table.clone(), still_unsure);
             }
         }
-        if let Some(copy) = self.copies.get_mut(table) {
+        let is_new = known.is_none_or(|known| !known.same_shape(schema));
+        if let Some(copy) = self.copies.get_mut(table).filter(|_| is_new) {
             copy.poison();
             copy.schema = Arc::clone(schema);
         }
