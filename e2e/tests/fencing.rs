@@ -55,7 +55,10 @@ async fn an_agent_that_wakes_up_after_it_was_replaced_commits_nothing() -> Resul
     older.signal("CONT").await?;
     let ended = older.exit_within(Duration::from_secs(60)).await;
     if !newer.is_running()? {
-        anyhow::bail!("the newer agent was put out by the older one: {}", newer.stderr());
+        anyhow::bail!(
+            "the newer agent was put out by the older one: {}",
+            newer.stderr()
+        );
     }
     let (status, stderr) = ended?;
     assert_eq!(status.code(), Some(1), "{stderr}");

@@ -75,7 +75,10 @@ const SESSIONS: &[&[&str]] = &[
         "binlog_transaction_compression = ON",
         "binlog_row_value_options = PARTIAL_JSON",
     ],
-    &["binlog_transaction_compression = ON", "binlog_row_image = MINIMAL"],
+    &[
+        "binlog_transaction_compression = ON",
+        "binlog_row_image = MINIMAL",
+    ],
 ];
 
 #[tokio::test(flavor = "multi_thread")]

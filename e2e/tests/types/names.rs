@@ -89,14 +89,21 @@ async fn names_that_need_quotes_arrive_as_they_are() -> Result<()> {
     assert_equal(&mysql, &postgres, NAMES).await?;
 
     let status = sluice.status().await?;
-    let errors: Vec<_> = status.tables.values().filter_map(|table| table.error.as_ref()).collect();
+    let errors: Vec<_> = status
+        .tables
+        .values()
+        .filter_map(|table| table.error.as_ref())
+        .collect();
     assert_eq!(errors.len(), IMPOSSIBLE.len(), "{errors:#?}");
     for (_, message) in IMPOSSIBLE {
         let error = errors.iter().find(|error| error.message.contains(message));
         let error = error.unwrap_or_else(|| panic!("{message:?} is not among {errors:#?}"));
         assert_eq!(error.reason, "TargetIncompatible");
         let hint = error.hint.as_deref().unwrap_or_default();
-        assert!(hint.contains("name another one in the sink's tables"), "{error:?}");
+        assert!(
+            hint.contains("name another one in the sink's tables"),
+            "{error:?}"
+        );
     }
 
     let sql = "SELECT relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace \
