@@ -4,6 +4,8 @@
 //! the table's, or the session's. The message of the server is passed on, its detail (which quotes
 //! values) is not.
 
+use std::error::Error as _;
+
 use sluice_core::{Error, Reason, TableId};
 use tokio_postgres::error::{DbError, SqlState};
 
@@ -103,7 +105,12 @@ pub(crate) fn is(error: &tokio_postgres::Error, code: &SqlState) -> bool {
 }
 
 fn broken(address: &str, error: tokio_postgres::Error) -> Error {
-    let text = error.to_string();
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
     let reason = if text.contains("TLS") || text.contains("certificate") {
         Reason::TlsFailed
     } else if text.contains("authentication") || text.contains("password") {
@@ -114,6 +121,9 @@ fn broken(address: &str, error: tokio_postgres::Error) -> Error {
     let hint = match reason {
         Reason::TlsFailed if text.contains("server does not support TLS") => {
             "set ssl=on on the server, or tls.mode: Disable"
+        }
+        Reason::TlsFailed if text.contains("not valid for name") => {
+            "connect by a name that the certificate holds, or set tls.mode: VerifyCa"
         }
         Reason::TlsFailed => "check tls.mode and the authority's certificate (tls.caSecretRef)",
         Reason::AccessDenied => "check the Secret's username and password",

@@ -152,7 +152,8 @@ fn failure(map: &TableMap, column: Option<usize>, fault: Fault) -> Error {
     let error = Error::new(Reason::DecodeFailed, message).with_table(table.clone());
     match fault {
         Fault::DifferenceWithoutBase => {
-            error.with_hint("SET PERSIST binlog_row_value_options = '', then read the table again")
+            error.with_hint("SET PERSIST binlog_row_value_options = '', let every session reconnect, then copy every \
+                 table again: sluice run --resnapshot '*'")
         }
         _ => error,
     }

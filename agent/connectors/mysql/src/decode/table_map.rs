@@ -68,7 +68,7 @@ pub fn parse_table_map(body: &[u8], charsets: &Charsets) -> Result<TableMap> {
         return Err(Error::new(Reason::PrerequisiteMissing, message)
             .with_hint(
                 "SET PERSIST binlog_row_metadata = FULL; what is logged already stays unreadable, \
-                 so read the table again",
+                 so copy every table again: sluice run --resnapshot '*'",
             )
             .with_table(table));
     };

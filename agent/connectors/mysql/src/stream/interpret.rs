@@ -361,8 +361,8 @@ impl Interpreter {
             self.at()
         );
         Err(Error::new(Reason::DecodeFailed, message).with_hint(
-            "Sluice does not replicate XA PREPARE: use XA COMMIT ... ONE PHASE, then set \
-             onPositionLost: Resnapshot and resnapshot the tables concerned",
+            "Sluice does not replicate XA PREPARE: use XA COMMIT ... ONE PHASE, then copy every table \
+             again: sluice run --resnapshot '*'",
         ))
     }
 

@@ -77,7 +77,8 @@ impl Interpreter {
             let message = format!("the log rolls rows back at {}", self.at());
             return Err(Error::new(Reason::DecodeFailed, message).with_hint(
                 "transactions that mix tables with and without transactions can't be replicated: \
-                 ALTER TABLE ... ENGINE = InnoDB, then set onPositionLost: Resnapshot",
+                 ALTER TABLE ... ENGINE = InnoDB, then copy every table again: sluice run \
+                 --resnapshot '*'",
             ));
         }
         if text.to_ascii_uppercase().contains(" TO ") {
@@ -112,8 +113,8 @@ impl Interpreter {
             self.at()
         );
         Err(Error::new(Reason::StatementInLog, message).with_hint(
-            "SET PERSIST binlog_format = ROW; let every session reconnect; then set \
-             onPositionLost: Resnapshot or resnapshot the tables concerned",
+            "SET PERSIST binlog_format = ROW; let every session reconnect; then copy every table \
+             again: sluice run --resnapshot '*'",
         ))
     }
 
