@@ -76,8 +76,11 @@ pub(crate) fn classify_apply(
     if *db.code() == SqlState::INSUFFICIENT_PRIVILEGE {
         // A grant may come back while everything waits; nothing is lost meanwhile.
         let place = crate::sql::qualified(&table.schema, &table.name);
-        let hint =
-            format!("GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON {place} TO the sink's user");
+        let schema = crate::sql::identifier(&table.schema);
+        let hint = format!(
+            "GRANT USAGE ON SCHEMA {schema} TO the sink's user; \
+             GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON {place} TO the sink's user"
+        );
         let error = classify(address, error);
         return Trouble::Session(error.with_table(table.clone()).with_hint(hint));
     }
