@@ -26,8 +26,9 @@ check: ## Formatting, lints and documentation; needs no server.
 
 .PHONY: bench
 bench: build ## The speed and memory bars as a table, each beside its baseline.
-	@cargo build --release --examples -p sluice-mysql -p sluice-postgres
 	@$(SERVERS) && target/release/sluice-bench
+	@echo "Decoding alone, with allocations per row image:"
+	@cargo run -q --release -p sluice-mysql --example decode_bench
 
 .PHONY: build
 build: ## The agent and the tools of demo and benchmark, optimised.
