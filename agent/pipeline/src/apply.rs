@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sluice_core::{Batch, ChangeEvent, LogPosition, Result, Sink, TableId};
+use sluice_core::{Batch, ChangeEvent, LogPosition, Result, SchemaChange, Sink, TableId};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep_until, timeout_at},
@@ -208,7 +208,12 @@ impl Apply {
             self.progress.nulled(&self.source_of(table), column, *count);
         }
         for (table, error) in &outcome.stopped {
-            self.stopped.insert(self.source_of(table), error);
+            let source = self.source_of(table);
+            let is_drop = |event: &ChangeEvent| matches!(event, ChangeEvent::Schema(SchemaChange::Drop(dropped)) if dropped == table);
+            if batch.events.iter().any(is_drop) {
+                self.stopped.keep(source.clone());
+            }
+            self.stopped.insert(source, error);
         }
         Ok(())
     }
@@ -218,15 +223,7 @@ impl Apply {
         let Some(mut end) = pending.end.take() else {
             return Ok(());
         };
-        let stopped = self.stopped.snapshot();
-        if !stopped.is_empty() {
-            let tables = Arc::make_mut(&mut end.position.tables);
-            for (table, state) in stopped {
-                if tables.contains_key(&table) {
-                    tables.insert(table, state);
-                }
-            }
-        }
+        self.stopped.lay_over(&mut end.position.tables);
         sink.commit(&end.position).await?;
         self.progress
             .committed(&end.position, std::mem::take(&mut pending.rows));

@@ -1,14 +1,14 @@
 //! The first loop: pulls the stream, keeps the snapshot readers busy, and fills the queue.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use sluice_core::{
-    ChangeEvent, Class, Error, LogPosition, Position, Reason, Result, SnapshotReader, Source,
-    SourceBatch, TableId, TableState, Watermark,
+    ChangeEvent, Class, Error, LogPosition, Position, Reason, Result, SnapshotReader,
+    SnapshotState, Source, SourceBatch, TableId, TableState, Watermark,
 };
 use tokio::{
     sync::watch,
@@ -30,7 +30,13 @@ const VIEW_PIECE_BYTES: usize = 4 << 20;
 
 /// Tables that the sink stopped, from the apply loop to this one.
 #[derive(Debug, Default)]
-pub(crate) struct StoppedTables(Mutex<BTreeMap<TableId, TableState>>);
+pub(crate) struct StoppedTables(Mutex<Stopped>);
+
+#[derive(Debug, Default)]
+struct Stopped {
+    states: BTreeMap<TableId, TableState>,
+    undropped: BTreeSet<TableId>,
+}
 
 impl StoppedTables {
     pub(crate) fn insert(&self, table: TableId, error: &Error) {
@@ -40,17 +46,33 @@ impl StoppedTables {
             message: error.report(),
             hint: error.hint().map(str::to_owned),
         };
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(table, state);
+        self.lock().states.insert(table, state);
+    }
+
+    /// Keeps a table that the source dropped and whose drop waits for a person.
+    pub(crate) fn keep(&self, table: TableId) {
+        self.lock().undropped.insert(table);
     }
 
     pub(crate) fn snapshot(&self) -> BTreeMap<TableId, TableState> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.lock().states.clone()
+    }
+
+    /// Puts the states of the tables into place.
+    pub(crate) fn lay_over(&self, tables: &mut Arc<SnapshotState>) {
+        let stopped = self.lock();
+        for (table, state) in &stopped.states {
+            let known = tables.get(table);
+            if known.is_some_and(|known| known != state)
+                || known.is_none() && stopped.undropped.contains(table)
+            {
+                Arc::make_mut(tables).insert(table.clone(), state.clone());
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Stopped> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -89,7 +111,7 @@ impl Intake {
         let mut at_boundary = true;
         loop {
             self.progress.beat_intake();
-            self.coordinator.stop_tables(&self.stopped.snapshot());
+            self.coordinator.stop_tables(&self.stopped);
             if at_boundary && !self.hand_on(source).await? {
                 return Ok(());
             }
@@ -180,7 +202,7 @@ impl Intake {
                         return Err(error);
                     };
                     self.stopped.insert(table, &error);
-                    self.coordinator.stop_tables(&self.stopped.snapshot());
+                    self.coordinator.stop_tables(&self.stopped);
                 }
                 Err(error) => return Err(error),
             }

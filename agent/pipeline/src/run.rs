@@ -316,6 +316,18 @@ async fn start(
             states.insert(schema.id.clone(), state);
         }
     }
+    // The source has dropped these, and a person agrees to let go of them.
+    states.retain(|table, state| {
+        let is_there = schemas.iter().any(|schema| schema.id == *table);
+        let agreed = || {
+            let name = table.to_string();
+            config
+                .resnapshot
+                .iter()
+                .any(|pattern| matches(pattern, &name))
+        };
+        is_there || !matches!(state, TableState::Stopped { .. }) || !agreed()
+    });
     let stopped = StoppedTables::default();
     let copying = |schema: &&Arc<TableSchema>| {
         matches!(

@@ -15,6 +15,7 @@ use sluice_core::{
 };
 
 use crate::{
+    intake::StoppedTables,
     route::Router,
     snapshot::{
         chunk::{Chunk, ChunkState, Plan, TableCopy, Zone},
@@ -205,13 +206,11 @@ impl Coordinator {
     }
 
     /// Takes over the states of tables that the sink stopped.
-    pub fn stop_tables(&mut self, stopped: &BTreeMap<TableId, TableState>) {
-        for (table, state) in stopped {
-            if self.tables.get(table).is_some_and(|known| known != state) {
-                self.copies.remove(table);
-                Arc::make_mut(&mut self.tables).insert(table.clone(), state.clone());
-            }
-        }
+    pub(crate) fn stop_tables(&mut self, stopped: &StoppedTables) {
+        stopped.lay_over(&mut self.tables);
+        let tables = &self.tables;
+        self.copies
+            .retain(|table, _| !matches!(tables.get(table), Some(TableState::Stopped { .. })));
     }
 
     /// The stream stands between two transactions, here.
