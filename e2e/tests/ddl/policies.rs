@@ -160,6 +160,12 @@ impl Follower {
         let compared = assert_equal(mysql, &self.postgres, &tables).await;
         compared.map_err(|error| error.context(format!("{} after --resnapshot", self.policy)))?;
         let status = self.sluice.status().await?;
+        // The source has none any more, and the target's is a person's to drop.
+        assert!(
+            !status
+                .tables
+                .contains_key(&format!("{}.p_drop_table", mysql.name))
+        );
         for table in tables {
             let status = &status.tables[&format!("{}.{table}", mysql.name)];
             assert_eq!(

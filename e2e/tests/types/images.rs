@@ -1,6 +1,8 @@
 //! Shapes of the log: row images that leave columns out, JSON updates that hold the difference only,
 //! and compressed transactions. Each is chosen by the writer's session, so one log holds them all.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use mysql_async::{Conn, prelude::Queryable};
 use sluice_e2e::{MysqlDatabase, PgDatabase, PipelineFile, Servers, Sluice};
@@ -119,5 +121,47 @@ async fn write(mysql: &MysqlDatabase, session: &[&str], base: u32, at_once: bool
     }
     conn.query_drop("COMMIT").await?;
     conn.disconnect().await?;
+    Ok(())
+}
+
+/// The difference to a document that the log does not hold: refused by name, and a new start with a
+/// copy of everything mends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_difference_without_its_document_is_refused_and_can_be_mended() -> Result<()> {
+    let servers = Servers::from_env();
+    let mysql = MysqlDatabase::create(&servers, "partial").await?;
+    let postgres = PgDatabase::create(&servers, "partial").await?;
+    mysql
+        .exec(
+            "CREATE TABLE t (id INT PRIMARY KEY, j JSON); \
+             INSERT INTO t VALUES (1, JSON_OBJECT('a', REPEAT('x', 1000), 'b', 1))",
+        )
+        .await?;
+    let written = PipelineFile::new(&mysql, &postgres).write()?;
+    let mut sluice = Sluice::run(&written, &[])?;
+    sluice.wait_caught_up().await?;
+    mysql
+        .exec(
+            "SET SESSION binlog_row_image = MINIMAL, binlog_row_value_options = PARTIAL_JSON; \
+             UPDATE t SET j = JSON_SET(j, '$.b', 2) WHERE id = 1",
+        )
+        .await?;
+    let (status, said) = sluice.exit_within(Duration::from_secs(30)).await?;
+    assert_eq!(status.code(), Some(1), "{said}");
+    for word in [
+        "column j",
+        &format!("{}.t", mysql.name),
+        "binlog_row_value_options = ''",
+    ] {
+        assert!(said.contains(word), "{word} is not in: {said}");
+    }
+    assert!(said.contains("sluice run --resnapshot '*'"), "{said}");
+
+    let mut sluice = Sluice::run(&written, &["--resnapshot", "*"])?;
+    sluice.wait_caught_up().await?;
+    mysql.exec("INSERT INTO t VALUES (2, '[]')").await?;
+    sluice.wait_caught_up().await?;
+    assert_all_equal(&mysql, &postgres).await?;
+    sluice.terminate().await?;
     Ok(())
 }
