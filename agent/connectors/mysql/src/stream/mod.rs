@@ -16,12 +16,16 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use sluice_core::{Error, Reason, Result, SourceBatch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     binlog::reader::Reader,
     stream::interpret::{Interpreter, Step},
 };
+
+/// How long a call waits at least before it believes in silence: what arrived while nobody asked
+/// must be seen first. Shorter than the time after which a caller may drop its call and ask again.
+const LISTENING_MIN: Duration = Duration::from_millis(200);
 
 /// A running stream.
 pub(crate) struct Capture {
@@ -29,6 +33,8 @@ pub(crate) struct Capture {
     interpreter: Interpreter,
     /// How long the server may stay silent, heartbeats included.
     silence_max: Duration,
+    /// When the server last sent something, whichever call waited for it.
+    heard_at: Instant,
 }
 
 impl Capture {
@@ -37,6 +43,7 @@ impl Capture {
             reader,
             interpreter,
             silence_max,
+            heard_at: Instant::now(),
         }
     }
 
@@ -63,6 +70,7 @@ impl Capture {
             // Looks once whether there is more right now; if not, what is here goes out.
             if let Some(filled) = self.reader.fill().now_or_never() {
                 filled?;
+                self.heard_at = Instant::now();
             } else if !self.interpreter.pending.is_empty() {
                 return Ok(self.take_batch());
             } else {
@@ -76,12 +84,18 @@ impl Capture {
         let is_refreshing = catalog.is_refreshing();
         let wake = async {
             tokio::select! {
-                filled = self.reader.fill() => filled,
-                () = catalog.answered(), if is_refreshing => Ok(()),
+                filled = self.reader.fill() => filled.map(|()| true),
+                () = catalog.answered(), if is_refreshing => Ok(false),
             }
         };
-        match timeout(self.silence_max, wake).await {
-            Ok(done) => done,
+        let patience = self.heard_at + self.silence_max;
+        match timeout_at(patience.max(Instant::now() + LISTENING_MIN), wake).await {
+            Ok(woken) => {
+                if woken? {
+                    self.heard_at = Instant::now();
+                }
+                Ok(())
+            }
             Err(_) => Err(Error::new(
                 Reason::Unreachable,
                 format!(
