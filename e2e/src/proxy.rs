@@ -30,6 +30,8 @@ pub struct TcpProxy {
 struct Behaviour {
     open: bool,
     flowing: bool,
+    /// Counts up when all connections so far are forgotten.
+    generation: u64,
     bytes_per_second: Option<u64>,
 }
 
@@ -39,6 +41,7 @@ impl TcpProxy {
         let (behaviour, watched) = watch::channel(Behaviour {
             open: true,
             flowing: true,
+            generation: 0,
             bytes_per_second: None,
         });
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
@@ -88,6 +91,13 @@ impl TcpProxy {
     pub fn resume(&self) {
         self.behaviour
             .send_modify(|behaviour| behaviour.flowing = true);
+    }
+
+    /// Lets nothing pass any more on the connections that are open, not even that one side has closed
+    /// them: as when a firewall forgets them. New ones work.
+    pub fn forget(&self) {
+        self.behaviour
+            .send_modify(|behaviour| behaviour.generation += 1);
     }
 
     /// Limits each connection's rate in each direction; `None` lifts the limit.
@@ -155,15 +165,15 @@ async fn pump(
     mut to: OwnedWriteHalf,
     mut watched: watch::Receiver<Behaviour>,
 ) {
+    let own = watched.borrow().generation;
     let mut buffer = vec![0; 64 << 10];
     loop {
-        let Ok(length @ 1..) = from.read(&mut buffer).await else {
-            return;
-        };
+        let length = from.read(&mut buffer).await.unwrap_or(0);
         if watched
-            .wait_for(|behaviour| behaviour.flowing)
+            .wait_for(|behaviour| behaviour.flowing && behaviour.generation == own)
             .await
             .is_err()
+            || length == 0
         {
             return;
         }
@@ -217,6 +227,18 @@ mod tests {
         proxy.restore().await?;
         let mut stream = TcpStream::connect(proxy.address).await?;
         send(&mut stream, "again").await
+    }
+
+    #[tokio::test]
+    async fn a_forgotten_connection_is_silent_while_new_ones_work() -> Result<()> {
+        let proxy = TcpProxy::to(&echo().await?).await?;
+        let mut forgotten = TcpStream::connect(proxy.address).await?;
+        send(&mut forgotten, "hello").await?;
+        proxy.forget();
+        let sent = tokio::time::timeout(Duration::from_millis(100), send(&mut forgotten, "lost"));
+        assert!(sent.await.is_err());
+        let mut stream = TcpStream::connect(proxy.address).await?;
+        send(&mut stream, "new").await
     }
 
     #[tokio::test]

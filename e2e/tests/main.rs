@@ -8,6 +8,7 @@ mod ddl;
 mod fencing;
 mod harness;
 mod layout;
+mod network;
 mod position;
 mod restart;
 mod size;
