@@ -1,7 +1,7 @@
 //! Whether the replica is equal to the source, row by row and value by value.
 //!
 //! Each column is read on both sides as text by an expression that both databases can make
-//! ([`columns`]), brought into one canonical form ([`canonical`]), and both sides are streamed in
+//! (`columns`), brought into one canonical form (`canonical`), and both sides are streamed in
 //! key order and merged; tables without a key are compared as multisets. Differences name keys and
 //! columns, never values. Nothing may write meanwhile.
 
