@@ -23,7 +23,7 @@ use sluice_core::{
 };
 
 use crate::{
-    connect::{Connection, Connector},
+    connect::{Connection, Connector, server_code},
     schema::{key_index, need_table, quote_table, quote_text},
     server::LogStatus,
     snapshot::{
@@ -31,6 +31,11 @@ use crate::{
         sql::{boundary_sql, chunk_sql},
     },
 };
+
+/// The server's error for a column that is not there.
+const UNKNOWN_COLUMN: u16 = 1054;
+/// And for an index.
+const UNKNOWN_INDEX: u16 = 1176;
 
 /// The first buffer for packed rows; later ones are as large as the builder makes them.
 const ROW_BUFFER_BYTES: usize = 256 * 1024;
@@ -114,9 +119,17 @@ impl SnapshotReader for MysqlSnapshotReader {
         let mut connection = self.take_connection().await?;
         let index = self.key_index(&mut connection, table).await?;
         let statement = boundary_sql(table, &index, after, rows);
-        let columns = connection
-            .open_rows(&statement.sql, &statement.parameters)
-            .await?;
+        let opened = connection.open_rows(&statement.sql, &statement.parameters);
+        let columns = match opened.await {
+            Ok(columns) => columns,
+            // The key is another one by now, and the stream has yet to say so: until then whatever
+            // is read is of no use, wherever it ends.
+            Err(error) if matches!(server_code(&error), Some(UNKNOWN_COLUMN | UNKNOWN_INDEX)) => {
+                self.connection = Some(connection);
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
         let plan = CellPlan::new(table.key_columns(), &columns, &table.id)?;
         let mut builder = RowBuilder::new();
         let mut key = None;
