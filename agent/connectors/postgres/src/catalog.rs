@@ -85,12 +85,49 @@ fn privilege_hint(session: &Session, error: tokio_postgres::Error) -> Error {
     ))
 }
 
-/// Makes this session the only writer of `sink`.
-pub(crate) async fn take_over(session: &Session, sink: &str) -> Result<Ownership> {
+/// What this agent remembers of its own hold on a sink while it opens it again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Claim {
+    /// The epoch that it had.
+    pub(crate) epoch: i64,
+    /// The server's process of its last attempt, whose outcome it may not know.
+    pub(crate) backend_pid: i32,
+}
+
+/// Fails when another agent has taken over since: taking the sink back would put out the newer one.
+async fn check_claim(session: &Session, sink: &str, claim: Claim) -> Result<()> {
+    let sql = "SELECT epoch, backend_pid FROM sluice.positions WHERE sink = $1";
+    let row = session.client.query_opt(sql, &[&sink]).await;
+    let row = row.map_err(|error| session.error(error))?;
+    let is_ours = row.is_none_or(|row| {
+        row.get::<_, i64>(0) == claim.epoch || row.get::<_, i32>(1) == claim.backend_pid
+    });
+    if is_ours { Ok(()) } else { Err(fenced(sink)) }
+}
+
+/// Makes this session the only writer of `sink`. An agent that had it before has a claim, and only
+/// takes it over from itself.
+pub(crate) async fn take_over(
+    session: &Session,
+    sink: &str,
+    claim: Option<Claim>,
+) -> Result<Ownership> {
     let client = &session.client;
+    let condition = match claim {
+        // Before anything else: nobody who is fenced off may end the newer agent's session.
+        Some(claim) => {
+            check_claim(session, sink, claim).await?;
+            format!(
+                "p.epoch = {} OR p.backend_pid = {}",
+                claim.epoch, claim.backend_pid
+            )
+        }
+        None => "true".to_owned(),
+    };
     let adopt = format!(
         "INSERT INTO sluice.positions AS p (sink, epoch, backend_pid) VALUES ({sink}, 1, {pid})
          ON CONFLICT (sink) DO UPDATE SET epoch = p.epoch + 1, backend_pid = {pid}, updated_at = now()
+         WHERE {condition}
          RETURNING epoch, position, tables::text",
         sink = literal(sink),
         pid = session.backend_pid,
@@ -102,13 +139,14 @@ pub(crate) async fn take_over(session: &Session, sink: &str) -> Result<Ownership
             .batch_execute(&format!("SET lock_timeout = {patience}"))
             .await
             .map_err(|error| session.error(error))?;
-        let outcome = client.query_one(&adopt, &[]).await;
+        let outcome = client.query_opt(&adopt, &[]).await;
         client
             .batch_execute("SET lock_timeout = '30s'")
             .await
             .map_err(|error| session.error(error))?;
         match outcome {
-            Ok(row) => return ownership(&row),
+            Ok(Some(row)) => return ownership(&row),
+            Ok(None) => return Err(fenced(sink)),
             Err(error) if is(&error, &SqlState::LOCK_NOT_AVAILABLE) && attempt < 3 => {
                 end_older_agent(session, sink).await?;
                 attempt += 1;

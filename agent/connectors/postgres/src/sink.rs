@@ -25,7 +25,7 @@ use tracing::{debug, info};
 
 use crate::{
     apply::Savepoint,
-    catalog::{self, fence_statement, fenced, position_statement},
+    catalog::{self, Claim, fence_statement, fenced, position_statement},
     connect::{Session, connect},
     evolve::{Evolution, stops_table},
     settings::Settings,
@@ -46,6 +46,8 @@ pub struct PostgresSink {
     live: Option<Live>,
     /// The server's process of a session that was given up.
     given_up: Option<i32>,
+    /// What this agent held last, once it has held the sink.
+    claim: Option<Claim>,
     /// Tables that stop before anything of the transaction that is applied again.
     condemned: HashMap<TableId, Error>,
 }
@@ -90,6 +92,7 @@ impl PostgresSink {
             secrets,
             live: None,
             given_up: None,
+            claim: None,
             condemned: HashMap::new(),
         }
     }
@@ -201,7 +204,15 @@ impl Sink for PostgresSink {
             catalog::end_session(&session, &settings.pipeline, pid).await?;
             self.given_up = None;
         }
-        let ownership = catalog::take_over(&session, &settings.pipeline).await?;
+        let claim = self.claim;
+        if let Some(claim) = &mut self.claim {
+            claim.backend_pid = session.backend_pid;
+        }
+        let ownership = catalog::take_over(&session, &settings.pipeline, claim).await?;
+        self.claim = Some(Claim {
+            epoch: ownership.epoch,
+            backend_pid: session.backend_pid,
+        });
         let tables = Tables::load(&session, settings).await?;
         info!(
             target = %session.address,
