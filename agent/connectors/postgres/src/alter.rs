@@ -14,7 +14,7 @@ use crate::{
     plan::{describe, incompatible},
     schema::{TargetColumn, TargetTable},
     sql::{identifier, list, qualified},
-    types::{TypeOptions, encoder, fill, is_nullable, wanted},
+    types::{TypeOptions, encoder, fill, instead_of_null, is_nullable, wanted},
 };
 
 /// What an alteration depends on.
@@ -231,15 +231,28 @@ impl Draft<'_> {
         if is_nullable(new, in_key) && found.not_null && !in_key {
             self.alter(&quoted, "DROP NOT NULL");
         } else if !is_nullable(new, in_key) && old.nullable && !found.not_null {
-            // The target may hold NULL where the source has a value that can't be held; then the
-            // column stays as it is.
-            self.statements.push(format!(
-                "DO $do$ BEGIN ALTER TABLE {} ALTER COLUMN {quoted} SET NOT NULL; \
-                 EXCEPTION WHEN not_null_violation THEN NULL; END $do$",
-                self.table
-            ));
+            self.forbid_null(found, new, same_type);
         }
         Ok(())
+    }
+
+    /// A source that is not strict gives rows with NULL another value, without logging them. Where
+    /// the target could not hold that, or holds NULL for a value of its own, the column stays as it
+    /// is.
+    fn forbid_null(&mut self, found: &TargetColumn, column: &Column, same_type: bool) {
+        let wanted = wanted(column, self.context.types).filter(|_| !same_type);
+        let type_sql = wanted.as_deref().unwrap_or(&found.type_sql);
+        let (table, quoted) = (&self.table, identifier(&found.name));
+        let forbid = format!("ALTER TABLE {table} ALTER COLUMN {quoted} SET NOT NULL");
+        let otherwise = match instead_of_null(column, type_sql) {
+            Some(value) => {
+                format!("UPDATE {table} SET {quoted} = {value} WHERE {quoted} IS NULL; {forbid}")
+            }
+            None => "NULL".to_owned(),
+        };
+        self.statements.push(format!(
+            "DO $do$ BEGIN {forbid}; EXCEPTION WHEN not_null_violation THEN {otherwise}; END $do$"
+        ));
     }
 
     fn change_type(

@@ -217,6 +217,7 @@ impl Evolution<'_> {
             }
             let policy = self.settings.schema_changes.rename_column;
             if gate(from, policy, false, &statements.join("; "))? {
+                self.make_way(to).await?;
                 link.target = to.clone();
             } else {
                 statements.clear();
@@ -227,6 +228,28 @@ impl Evolution<'_> {
         self.run(from, &statements).await?;
         self.forget(from).await?;
         self.remember(link).await
+    }
+
+    /// Drops an empty table that stands where another is to be moved. It was made for a table that
+    /// the source's catalog showed when the pipeline started and whose rename, this one, is in the
+    /// log.
+    async fn make_way(&mut self, id: &TableId) -> Result<()> {
+        let is_own = self
+            .tables
+            .links
+            .get(id)
+            .is_some_and(|link| link.target == *id);
+        let Some(found) = self.target_of(id).await?.filter(|_| is_own) else {
+            return Ok(());
+        };
+        let sql = format!("SELECT EXISTS (SELECT FROM {})", found.sql());
+        let row = self.session.client.query_one(&sql, &[]).await;
+        let has_rows: bool = row.map_err(|error| self.session.error(error))?.get(0);
+        if has_rows {
+            return Ok(());
+        }
+        self.run(id, &drop_statements(&found)).await?;
+        self.forget(id).await
     }
 
     async fn truncate(&mut self, id: &TableId) -> Result<()> {
@@ -252,15 +275,10 @@ impl Evolution<'_> {
 
     async fn drop_table(&mut self, id: &TableId) -> Result<()> {
         if let Some(found) = self.target_of(id).await? {
-            let statement = format!("DROP TABLE {}", found.sql());
+            let statements = drop_statements(&found);
             let policy = self.settings.schema_changes.drop_table;
-            if gate(id, policy, false, &statement)? {
-                let own = found.columns.iter().filter(|column| {
-                    column.is_enum() && column.type_name == ddl::enum_name(&found.id, &column.name)
-                });
-                let types = own.map(|column| format!("DROP TYPE {}", column.element_sql()));
-                let all: Vec<_> = std::iter::once(statement).chain(types).collect();
-                self.run(id, &all).await?;
+            if gate(id, policy, false, &statements.join("; "))? {
+                self.run(id, &statements).await?;
             }
         }
         self.forget(id).await
@@ -340,6 +358,16 @@ impl Evolution<'_> {
         );
         error.with_table(id.clone()).with_hint(hint)
     }
+}
+
+/// Drops a table and the enums that belong to it.
+fn drop_statements(found: &TargetTable) -> Vec<String> {
+    let own = found.columns.iter().filter(|column| {
+        column.is_enum() && column.type_name == ddl::enum_name(&found.id, &column.name)
+    });
+    let types = own.map(|column| format!("DROP TYPE {}", column.element_sql()));
+    let table = format!("DROP TABLE {}", found.sql());
+    std::iter::once(table).chain(types).collect()
 }
 
 /// Whether an error stops one table only.

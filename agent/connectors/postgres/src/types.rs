@@ -210,6 +210,25 @@ pub(crate) fn fill(column: &Column, type_sql: &str) -> Option<String> {
     })
 }
 
+/// What MySQL puts in the place of NULL when a column is made `NOT NULL` and nothing is strict;
+/// `None` where the target has no such value.
+pub(crate) fn instead_of_null(column: &Column, type_sql: &str) -> Option<String> {
+    let ty = match &column.ty {
+        // The error value, not the first label.
+        ColumnType::Enum { .. } => ColumnType::Enum {
+            labels: vec![String::new()],
+        },
+        ty => ty.clone(),
+    };
+    let column = Column {
+        ty,
+        nullable: false,
+        default: None,
+        ..column.clone()
+    };
+    fill(&column, type_sql)
+}
+
 fn implicit(column: &Column) -> Option<String> {
     use ColumnType as S;
     Some(match &column.ty {

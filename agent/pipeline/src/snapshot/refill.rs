@@ -18,7 +18,10 @@ pub(crate) fn needs_refill(old: &TableSchema, new: &TableSchema, unsure: &[Strin
                 Some(before) => {
                     let late = unsure.contains(&column.name)
                         && (is_computed(column) || column.default.is_some());
-                    late || !keeps_values(&before.ty, &column.ty)
+                    // MySQL may put the present time in the place of NULL.
+                    let moment = matches!(column.ty, ColumnType::Timestamp { .. });
+                    let filled = moment && before.nullable && !column.nullable;
+                    late || filled || !keeps_values(&before.ty, &column.ty)
                 }
             }
         })
