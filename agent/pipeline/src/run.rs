@@ -316,17 +316,18 @@ async fn start(
             states.insert(schema.id.clone(), state);
         }
     }
-    // The source has dropped these, and a person agrees to let go of them.
-    states.retain(|table, state| {
-        let is_there = schemas.iter().any(|schema| schema.id == *table);
-        let agreed = || {
-            let name = table.to_string();
-            config
-                .resnapshot
-                .iter()
-                .any(|pattern| matches(pattern, &name))
-        };
-        is_there || !matches!(state, TableState::Stopped { .. }) || !agreed()
+    let agreed = |table: &TableId| {
+        let name = table.to_string();
+        let mut patterns = config.resnapshot.iter();
+        patterns.any(|pattern| matches(pattern, &name))
+    };
+    states.retain(|table, state| match state {
+        _ if schemas.iter().any(|schema| schema.id == *table) => true,
+        // There is nothing left to copy: a drop or a rename is ahead in the log.
+        TableState::Snapshotting { .. } => false,
+        // A person agrees to let go of it.
+        TableState::Stopped { .. } => !agreed(table),
+        TableState::Streaming => true,
     });
     let stopped = StoppedTables::default();
     let copying = |schema: &&Arc<TableSchema>| {

@@ -225,6 +225,7 @@ impl Evolution<'_> {
         }
         link.schema.id = to.clone();
         ddl::check_names(&link.schema, &link.target)?;
+        info!(table = %from, %to, statements = %statements.join("; "), "table renamed");
         self.run(from, &statements).await?;
         self.forget(from).await?;
         self.remember(link).await
