@@ -9,6 +9,7 @@ mod documents;
 mod images;
 mod keys;
 mod kinds;
+mod large;
 mod names;
 mod numbers;
 mod options;

@@ -168,7 +168,7 @@ async fn a_full_disk_is_waited_for() -> Result<()> {
     let mut sluice = Sluice::run(&written, &[])?;
     sluice.wait_streaming().await?;
     // More than the disk holds, and of a kind that can't be compressed.
-    let bytes = vec!["RANDOM_BYTES(1024)"; 8].join(", ");
+    let bytes = ["RANDOM_BYTES(1024)"; 8].join(", ");
     for base in (0..4_000).step_by(1_000) {
         mysql
             .exec(format!(

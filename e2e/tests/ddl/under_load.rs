@@ -16,32 +16,45 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// How many rows the writers get done between two schema changes.
 const BETWEEN: u64 = 10;
 
+/// What is done to the agent meanwhile.
+#[derive(Clone, Copy, PartialEq)]
+enum Agent {
+    /// It runs, and the tables are copied before the first change.
+    Runs,
+    /// It is killed again and again, and the tables are still being copied in small pieces.
+    IsKilled,
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_keep_flowing_through_every_schema_change() -> Result<()> {
+    change_schemas("ddl", Agent::Runs).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schema_changes_are_followed_across_crashes_and_half_made_copies() -> Result<()> {
+    change_schemas("ddlcrash", Agent::IsKilled).await
+}
+
+async fn change_schemas(label: &str, agent: Agent) -> Result<()> {
     let servers = Servers::from_env();
-    let mysql = MysqlDatabase::create(&servers, "ddl").await?;
-    let postgres = PgDatabase::create(&servers, "ddl").await?;
+    let mysql = MysqlDatabase::create(&servers, label).await?;
+    let postgres = PgDatabase::create(&servers, label).await?;
     let mut conn = mysql.conn().await?;
     conn.query_drop("SET SESSION sql_mode = '', lock_wait_timeout = 20")
         .await?;
-    for script in SCRIPTS {
-        let (table, definition) = (script.table, script.definition);
-        conn.query_drop(format!(
-            "CREATE TABLE {table} (id INT NOT NULL, n INT, {definition})"
-        ))
-        .await?;
-        conn.query_drop(format!(
-            "INSERT INTO {table} (id, n) WITH RECURSIVE r (i) AS \
-             (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < 300) SELECT i * 5, i FROM r"
-        ))
-        .await?;
-    }
-    let file = PipelineFile::new(&mysql, &postgres).sink_spec(|spec| {
-        spec["schemaChanges"] = json!({"dropColumn": "Apply", "dropTable": "Apply"});
-    });
+    create_tables(&mut conn).await?;
+    let file = PipelineFile::new(&mysql, &postgres)
+        .source_spec(|spec| spec["snapshot"] = json!({"chunkRows": 100, "parallelism": 2}))
+        .sink_spec(|spec| {
+            spec["schemaChanges"] = json!({"dropColumn": "Apply", "dropTable": "Apply"});
+        });
     let written = file.write()?;
     let mut sluice = Sluice::run(&written, &[])?;
-    sluice.wait_streaming().await?;
+    // What the agents have logged that were killed.
+    let mut killed = String::new();
+    if agent == Agent::Runs {
+        sluice.wait_streaming().await?;
+    }
 
     let tables: Vec<&str> = SCRIPTS.iter().map(|script| script.table).collect();
     let writers = RestlessWriters::start(&mysql, &tables, 3).await?;
@@ -56,6 +69,11 @@ async fn rows_keep_flowing_through_every_schema_change() -> Result<()> {
                 let statements = statements.replace("{t}", script.table);
                 run(&mut conn, &statements).await?;
             }
+            if agent == Agent::IsKilled && fastrand::u8(..12) == 0 {
+                sluice.kill_nine().await?;
+                killed += &sluice.stderr();
+                sluice = Sluice::run(&written, &[])?;
+            }
         }
         let enough = writers.written() + BETWEEN;
         wait_for("writers", PATIENCE, || async {
@@ -65,8 +83,8 @@ async fn rows_keep_flowing_through_every_schema_change() -> Result<()> {
     }
     writers.stop().await?;
     conn.disconnect().await?;
-    sluice.wait_caught_up_within(PATIENCE).await?;
-
+    let caught_up = sluice.wait_caught_up_within(PATIENCE).await;
+    caught_up.with_context(|| killed.clone() + &sluice.stderr())?;
     let status = sluice
         .wait_until("the copies of refilled tables", PATIENCE, |status| {
             status
@@ -75,7 +93,7 @@ async fn rows_keep_flowing_through_every_schema_change() -> Result<()> {
                 .all(|table| table.phase == "Streaming" || table.error.is_some())
         })
         .await?;
-    let log = sluice.stderr();
+    let log = killed + &sluice.stderr();
     let waiting: Vec<String> = status
         .tables
         .iter()
@@ -87,8 +105,24 @@ async fn rows_keep_flowing_through_every_schema_change() -> Result<()> {
         .collect();
     assert!(waiting.is_empty(), "{}", waiting.join("\n"));
     assert_eq!(status.dead_letters, 0);
-    expect_same_tables(&mysql, &postgres).await?;
+    expect_same_tables(&mysql, &postgres, &log).await?;
     sluice.terminate().await?;
+    Ok(())
+}
+
+async fn create_tables(conn: &mut mysql_async::Conn) -> Result<()> {
+    for script in SCRIPTS {
+        let (table, definition) = (script.table, script.definition);
+        conn.query_drop(format!(
+            "CREATE TABLE {table} (id INT NOT NULL, n INT, {definition})"
+        ))
+        .await?;
+        conn.query_drop(format!(
+            "INSERT INTO {table} (id, n) WITH RECURSIVE r (i) AS \
+             (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < 300) SELECT i * 5, i FROM r"
+        ))
+        .await?;
+    }
     Ok(())
 }
 
@@ -99,7 +133,7 @@ async fn run(conn: &mut mysql_async::Conn, statements: &str) -> Result<()> {
 }
 
 /// The same tables on both sides, with the same columns and rows.
-async fn expect_same_tables(mysql: &MysqlDatabase, postgres: &PgDatabase) -> Result<()> {
+async fn expect_same_tables(mysql: &MysqlDatabase, postgres: &PgDatabase, log: &str) -> Result<()> {
     let schema = &mysql.name;
     let there = names(
         mysql
@@ -110,8 +144,10 @@ async fn expect_same_tables(mysql: &MysqlDatabase, postgres: &PgDatabase) -> Res
     let here = names(postgres.rows(sql).await?);
     let mut differences = Vec::new();
     if there != here {
+        let odd: Vec<&String> = there.symmetric_difference(&here).collect();
         differences.push(format!(
-            "tables: {there:?} in MySQL, {here:?} in PostgreSQL"
+            "tables on one side only: {odd:?}
+  {log}"
         ));
     }
     for table in there.intersection(&here) {
@@ -131,12 +167,17 @@ async fn expect_same_tables(mysql: &MysqlDatabase, postgres: &PgDatabase) -> Res
         }
         match compare::compare(mysql, postgres, &compare::Pair::same(mysql, table)).await {
             Ok(found) if found.different == 0 => {}
-            Ok(found) => differences.push(format!(
-                "{table}: {} of {} rows differ: {}",
-                found.different,
-                found.mysql_rows,
-                found.examples.join("; ")
-            )),
+            Ok(found) => {
+                let name = format!("{schema}.{table}");
+                let lines: Vec<&str> = log.lines().filter(|line| line.contains(&name)).collect();
+                differences.push(format!(
+                    "{table}: {} of {} rows differ: {}\n  {}",
+                    found.different,
+                    found.mysql_rows,
+                    found.examples.join("; "),
+                    lines.join("\n  ")
+                ));
+            }
             Err(error) => differences.push(format!("{table}: {error:#}")),
         }
     }
