@@ -100,7 +100,7 @@ async fn check_claim(session: &Session, sink: &str, claim: Claim) -> Result<()> 
     let row = session.client.query_opt(sql, &[&sink]).await;
     let row = row.map_err(|error| session.error(error))?;
     let is_ours = row.is_none_or(|row| {
-        row.get::<_, i64>(0) == claim.epoch || row.get::<_, i32>(1) == claim.backend_pid
+        row.get::<_, i64>(0) <= claim.epoch || row.get::<_, i32>(1) == claim.backend_pid
     });
     if is_ours { Ok(()) } else { Err(fenced(sink)) }
 }
@@ -118,7 +118,7 @@ pub(crate) async fn take_over(
         Some(claim) => {
             check_claim(session, sink, claim).await?;
             format!(
-                "p.epoch = {} OR p.backend_pid = {}",
+                "p.epoch <= {} OR p.backend_pid = {}",
                 claim.epoch, claim.backend_pid
             )
         }
@@ -136,12 +136,15 @@ pub(crate) async fn take_over(
     let mut attempt = 0;
     loop {
         client
-            .batch_execute(&format!("SET lock_timeout = {patience}"))
+            // Flushed at once: an epoch that a crash of the server takes back could be given twice.
+            .batch_execute(&format!(
+                "SET lock_timeout = {patience}; SET synchronous_commit = on"
+            ))
             .await
             .map_err(|error| session.error(error))?;
         let outcome = client.query_opt(&adopt, &[]).await;
         client
-            .batch_execute("SET lock_timeout = '30s'")
+            .batch_execute("SET lock_timeout = '30s'; SET synchronous_commit = off")
             .await
             .map_err(|error| session.error(error))?;
         match outcome {
