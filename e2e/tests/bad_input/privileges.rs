@@ -123,7 +123,9 @@ async fn each_missing_privilege_is_named_and_its_grant_suffices() -> Result<()> 
         fault.expect().await?;
         users.mysql(grant).await?;
     }
-    postgres.exec(format!("DROP SCHEMA sluice, \"{}\" CASCADE", mysql.name)).await?;
+    postgres
+        .exec(format!("DROP SCHEMA sluice, \"{}\" CASCADE", mysql.name))
+        .await?;
     let remedy = format!(
         "GRANT CREATE ON DATABASE {} TO {}",
         postgres.name, users.name
