@@ -27,6 +27,9 @@ pub(crate) struct Catalog {
     tables: HashMap<TableId, Entry>,
     /// Tables with a refresh, so that the others cost nothing.
     refreshing: HashSet<TableId>,
+    /// Until the stream comes here, a table that nobody has heard of may be one that was there when
+    /// the stream was resumed and is gone by now.
+    resumed_until: Option<Watermark>,
     side: Arc<Side>,
     tasks: JoinSet<(TableId, u64, Result<LoadedTable>)>,
     next_refresh: u64,
@@ -105,6 +108,7 @@ impl Catalog {
         Self {
             tables: tables.iter().map(entry).collect(),
             refreshing: ids.filter(|_| resumed.is_some()).collect(),
+            resumed_until: resumed.cloned(),
             side,
             tasks: JoinSet::new(),
             next_refresh: 1,
@@ -131,7 +135,8 @@ impl Catalog {
 
     /// Finds the shape of the rows behind a table map.
     pub(crate) fn resolve(&mut self, mapped: &Arc<TableSchema>) -> Resolved {
-        let entry = self.tables.entry(mapped.id.clone()).or_default();
+        let is_refreshing = self.is_refreshing();
+        let entry = self.entry(&mapped.id);
         let shape = overlay(mapped, entry.rich.as_deref());
         if let Announced::As(announced) = &entry.announced
             && announced.same_shape(&shape)
@@ -140,7 +145,7 @@ impl Catalog {
         }
         // A definition that is new to us: its defaults matter to whoever applies it.
         match &entry.refresh {
-            Some(refresh) if refresh.loaded.is_none() && !self.tasks.is_empty() => {
+            Some(refresh) if refresh.loaded.is_none() && is_refreshing => {
                 return Resolved::Wait;
             }
             None if entry.rich.is_none() => {
@@ -149,7 +154,7 @@ impl Catalog {
             }
             _ => {}
         }
-        let entry = self.tables.entry(mapped.id.clone()).or_default();
+        let entry = self.entry(&mapped.id);
         let loaded = entry
             .refresh
             .as_ref()
@@ -167,7 +172,7 @@ impl Catalog {
 
     /// Remembers a definition as announced and answers with the announcement.
     fn announce(&mut self, schema: Arc<TableSchema>) -> Option<SchemaChange> {
-        let entry = self.tables.entry(schema.id.clone()).or_default();
+        let entry = self.entry(&schema.id);
         let change = match &entry.announced {
             Announced::As(announced) if **announced == *schema => return None,
             Announced::As(_) | Announced::Unsure => SchemaChange::Alter(Arc::clone(&schema)),
@@ -176,6 +181,17 @@ impl Catalog {
         entry.announced = Announced::As(schema);
         self.generation += 1;
         Some(change)
+    }
+
+    fn entry(&mut self, table: &TableId) -> &mut Entry {
+        let announced = match self.resumed_until {
+            Some(_) => Announced::Unsure,
+            None => Announced::Nothing,
+        };
+        self.tables.entry(table.clone()).or_insert_with(|| Entry {
+            announced,
+            ..Entry::default()
+        })
     }
 
     /// Forgets a table that was dropped or renamed out of the selection.
@@ -261,7 +277,7 @@ impl Catalog {
     fn start_refresh(&mut self, table: &TableId, attempt: u32) {
         self.next_refresh += 1;
         let number = self.next_refresh;
-        let entry = self.tables.entry(table.clone()).or_default();
+        let entry = self.entry(table);
         entry.refresh = Some(Refresh {
             number,
             attempt,
@@ -341,6 +357,10 @@ impl Catalog {
 
     /// Announces the definitions that are in force at `here`, where no transaction is open.
     pub(crate) fn pass(&mut self, here: &Watermark) -> Vec<SchemaChange> {
+        let resumed_until = self.resumed_until.as_ref();
+        if resumed_until.is_some_and(|until| here.has_reached(until).unwrap_or(true)) {
+            self.resumed_until = None;
+        }
         if self.refreshing.is_empty() {
             return Vec::new();
         }
