@@ -42,6 +42,10 @@ pub(crate) fn agent_status(config: &AgentConfig, report: &ProgressReport) -> Age
         nulled_values: report.nulled_values.clone(),
         last_error: report.last_error.as_ref().map(last_error),
         retention_seconds: report.retention_seconds,
+        stalled: None,
+        resnapshot_id: None,
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: String::new(),
     }
 }
 

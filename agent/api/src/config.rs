@@ -26,6 +26,21 @@ pub struct AgentConfig {
     pub tables: Vec<TableRoute>,
     /// How batches are cut.
     pub batch: BatchConfig,
+    /// The newest request to copy tables again; none was made without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resnapshot: Option<ResnapshotRequest>,
+}
+
+/// A request to copy tables again, whatever their state. It stays in the configuration: an agent
+/// does each id exactly once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResnapshotRequest {
+    /// Tells the request from every other one of the same pipeline.
+    pub id: String,
+    /// Patterns over the source's `schema.table` with `*` and `?`. `*` alone starts over: every
+    /// table is copied, and the log is followed from its present end.
+    pub tables: Vec<String>,
 }
 
 /// Where changes come from.

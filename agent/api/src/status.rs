@@ -43,6 +43,43 @@ pub struct AgentStatus {
     /// How long until the log's oldest unread part may be purged, where the source can say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention_seconds: Option<u64>,
+    /// Why nothing moves although no error has come back; `ready` is false then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalled: Option<Stall>,
+    /// The id of the last [`ResnapshotRequest`](crate::config::ResnapshotRequest) that the agent
+    /// has taken on: its tables are being copied, or are copied already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resnapshot_id: Option<String>,
+    /// The agent's version.
+    #[serde(default)]
+    pub agent_version: String,
+    /// When the agent's process started, RFC 3339.
+    #[serde(default)]
+    pub started_at: String,
+}
+
+/// An end of the pipeline that gives no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stall {
+    /// Which end.
+    pub on: StalledOn,
+    /// For how long, in seconds.
+    pub seconds: u64,
+    /// What is waited for, and where.
+    pub message: String,
+    /// What to do, preferably the exact statement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// An end of a pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum StalledOn {
+    /// Nothing has come from the source although it was due.
+    Source,
+    /// The target has not answered.
+    Target,
 }
 
 /// What a pipeline does.
@@ -162,4 +199,22 @@ pub enum CheckOutcome {
     Failed,
     /// Not checked because an earlier check failed.
     Skipped,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_of_an_older_agent_is_understood() {
+        let mut status = serde_json::to_value(AgentStatus::default()).unwrap();
+        let fields = status.as_object_mut().unwrap();
+        for field in ["agentVersion", "startedAt"] {
+            assert!(fields.remove(field).is_some(), "{field} is always sent");
+        }
+        assert_eq!(
+            serde_json::from_value::<AgentStatus>(status).unwrap(),
+            AgentStatus::default()
+        );
+    }
 }

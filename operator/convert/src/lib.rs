@@ -56,6 +56,7 @@ pub fn agent_config(
             size_bytes_max: BATCH_SIZE_BYTES_MAX,
             delay_ms_max: sink::delay_milliseconds(&sink.spec.apply.max_delay).unwrap_or(0),
         },
+        resnapshot: None,
     })
 }
 
