@@ -31,7 +31,6 @@ async fn rows_keep_flowing_through_every_schema_change() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "known defect: tables swapped by renames while the agent is killed may not come out equal"]
 async fn schema_changes_are_followed_across_crashes_and_half_made_copies() -> Result<()> {
     change_schemas("ddlcrash", Agent::IsKilled).await
 }

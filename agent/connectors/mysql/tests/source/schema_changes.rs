@@ -336,7 +336,7 @@ async fn what_happened_while_nobody_watched_is_announced_in_order() {
             "alter t(id,b)",
             "t+1,1",
             "rename old to new",
-            "create gone(id)",
+            "alter gone(id)",
             "gone+1",
             "drop gone"
         ]
