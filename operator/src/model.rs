@@ -233,6 +233,10 @@ pub(crate) struct StatefulSetState {
 pub(crate) struct PodState {
     /// Its name.
     pub(crate) name: String,
+    /// What tells it from an earlier pod of the same name.
+    pub(crate) uid: String,
+    /// The node that it is on, once it is on one.
+    pub(crate) node: Option<String>,
     /// Its address, once it has one.
     pub(crate) address: Option<String>,
     /// When it was made.
@@ -241,6 +245,12 @@ pub(crate) struct PodState {
     pub(crate) terminating: bool,
     /// Whether its container runs.
     pub(crate) running: bool,
+    /// Since when its container runs.
+    pub(crate) running_since: Option<Timestamp>,
+    /// How often its container was started again.
+    pub(crate) restarts: i32,
+    /// How its container ended the last time, such as `OOMKilled` or `exit code 1: …`.
+    pub(crate) last_exit: Option<String>,
     /// Why it does not, as Kubernetes says it.
     pub(crate) trouble: Option<PodTrouble>,
 }
