@@ -19,10 +19,10 @@ pub(crate) struct Arguments {
 pub(crate) struct LoggingArguments {
     /// How much is logged: error, warn, info, debug, trace, or directives such as
     /// `info,sluice_mysql=debug`. Without it, `error` above a live table and `info` otherwise.
-    #[arg(long, global = true, value_name = "LEVEL")]
+    #[arg(long, global = true, value_name = "LEVEL", env = "SLUICE_LOG")]
     pub(crate) log_level: Option<String>,
     /// How a log line looks.
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "SLUICE_LOG_FORMAT")]
     pub(crate) log_format: LogFormat,
 }
 
@@ -40,6 +40,9 @@ pub(crate) enum LogFormat {
 pub(crate) enum Command {
     /// Runs every pipeline of the files in this process, until it is stopped.
     Run(RunArguments),
+    /// Runs the one pipeline of a configuration file, as the operator's pods do: stays up and says so
+    /// when the pipeline waits for a person or is complete.
+    Agent(AgentArguments),
     /// Checks every prerequisite of sources and targets, and says how to mend what is missing.
     Check(CheckArguments),
     /// Prints the version.
@@ -73,14 +76,57 @@ pub(crate) struct RunArguments {
     pub(crate) resnapshot: Vec<String>,
 }
 
+/// How to run as an agent.
+#[derive(Debug, Args)]
+pub(crate) struct AgentArguments {
+    /// The agent's configuration, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// A folder with a folder per Secret and a file per key. Read at every connect.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) secrets: PathBuf,
+    /// Serves /healthz, /readyz, /metrics and /v1/status on this address.
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    pub(crate) listen: SocketAddr,
+    /// How long a pipeline that stopped for a person waits before it looks whether it can go on.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) retry_seconds: u64,
+    /// Where the reason is written when the configuration can't be used. Kubernetes shows it; where
+    /// there is no such file, none is made.
+    #[arg(long, value_name = "PATH", default_value = "/dev/termination-log")]
+    pub(crate) termination_message: PathBuf,
+}
+
 /// How to check.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArguments {
     #[command(flatten)]
-    pub(crate) files: FileArguments,
+    pub(crate) subject: CheckSubject,
+    /// With `--config` or `--source-config`: a folder with a folder per Secret and a file per key.
+    #[arg(long, value_name = "DIR", conflicts_with = "files")]
+    pub(crate) secrets: Option<PathBuf>,
     /// How the outcome is printed.
     #[arg(short = 'o', long, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
+    /// Writes the outcome there, too: one JSON object of 4096 bytes at most, what failed first.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) termination_message: Option<PathBuf>,
+}
+
+/// What to check.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct CheckSubject {
+    /// A file with ReplicationSource, ReplicaSink and Secret documents; `-` is standard input. May
+    /// be given several times.
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// An agent's configuration, as JSON.
+    #[arg(long, value_name = "FILE", requires = "secrets")]
+    pub(crate) config: Option<PathBuf>,
+    /// A source's part of such a configuration alone.
+    #[arg(long, value_name = "FILE", requires = "secrets")]
+    pub(crate) source_config: Option<PathBuf>,
 }
 
 /// How an outcome is printed.

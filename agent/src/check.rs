@@ -1,20 +1,35 @@
 //! `sluice check`: every prerequisite of every source and sink, and how to mend what is missing.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
+use anyhow::Context as _;
 use sluice_agent_api::{
     config::{SourceConfig, SourceSystem},
-    status::{CheckOutcome, CheckReport},
+    status::{Check, CheckOutcome, CheckReport},
+};
+use tokio::time::timeout;
+
+use crate::{
+    FAILED,
+    arguments::{CheckArguments, Output},
+    connectors,
+    file::Loaded,
+    termination,
 };
 
-use crate::{FAILED, arguments::Output, connectors, file::Loaded};
+/// How long the checks of one end may take; the operator gives a check two minutes.
+const END_MAX: Duration = Duration::from_secs(45);
 
 /// Checks and prints; fails when a check does.
-pub(crate) async fn check(loaded: &Loaded, output: Output) -> anyhow::Result<ExitCode> {
+pub(crate) async fn check(loaded: &Loaded, arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
     let report = examine(loaded).await;
-    match output {
+    match arguments.output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
         Output::Table => print!("{}", table(&report)),
+    }
+    if let Some(path) = &arguments.termination_message {
+        termination::write_report(path, &report)
+            .with_context(|| format!("{} can't be written", path.display()))?;
     }
     Ok(if report.passed() {
         ExitCode::SUCCESS
@@ -40,14 +55,29 @@ async fn examine(loaded: &Loaded) -> CheckReport {
             continue;
         }
         seen.push(shared(source));
-        let checks = connectors::check_source(source, secrets).await;
-        report.checks.extend(checks);
+        let subject = format!("ReplicationSource/{}", source.name);
+        let checks = connectors::check_source(source, secrets);
+        report.checks.extend(within(&subject, checks).await);
     }
     for pipeline in &loaded.pipelines {
-        let checks = connectors::check_sink(&pipeline.config, &pipeline.secrets).await;
-        report.checks.extend(checks);
+        let subject = format!("ReplicaSink/{}", pipeline.config.sink.name);
+        let checks = connectors::check_sink(&pipeline.config, &pipeline.secrets);
+        report.checks.extend(within(&subject, checks).await);
     }
     report
+}
+
+/// The checks of one end, or one that says that there is no answer.
+async fn within(subject: &str, checks: impl Future<Output = Vec<Check>>) -> Vec<Check> {
+    timeout(END_MAX, checks).await.unwrap_or_else(|_| {
+        vec![Check {
+            subject: subject.to_owned(),
+            name: "Reachable".to_owned(),
+            outcome: CheckOutcome::Failed,
+            message: format!("the server gives no answer within {} s", END_MAX.as_secs()),
+            remedy: Some("see what the server waits for, and what the network drops".to_owned()),
+        }]
+    })
 }
 
 /// The source without the replica id, which each of its pipelines has for itself.
@@ -109,8 +139,6 @@ fn table(report: &CheckReport) -> String {
 
 #[cfg(test)]
 mod tests {
-    use sluice_agent_api::status::Check;
-
     use super::*;
 
     #[test]

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use sluice_agent_api::{
     AgentConfig, SecretStore,
     config::{SinkSystem, SourceConfig, SourceSystem},
-    secret::InlineSecrets,
     status::Check,
 };
 use sluice_core::{Sink, Source, TableId, TableSelection};
@@ -13,25 +12,30 @@ use sluice_mysql::MysqlSource;
 use sluice_postgres::PostgresSink;
 
 /// The source of a pipeline, not connected yet.
-pub(crate) fn source(config: &AgentConfig, secrets: &Arc<InlineSecrets>) -> Box<dyn Source> {
+pub(crate) fn source(config: &AgentConfig, secrets: &Arc<dyn SecretStore>) -> Box<dyn Source> {
     let source = &config.source;
     match &source.system {
         SourceSystem::Mysql(mysql) => Box::new(MysqlSource::new(
             mysql.clone(),
             selection(source),
             source.heartbeat_seconds,
-            store(secrets),
+            Arc::clone(secrets),
         )),
     }
 }
 
 /// The sink of a pipeline, not connected yet.
-pub(crate) fn sink(config: &AgentConfig, secrets: &Arc<InlineSecrets>) -> Box<dyn Sink> {
+pub(crate) fn sink(config: &AgentConfig, secrets: &Arc<dyn SecretStore>) -> Box<dyn Sink> {
     let (pipeline, sink) = (config.pipeline.clone(), &config.sink);
     match &sink.system {
         SinkSystem::Postgres(postgres) => {
             let postgres = postgres.clone();
-            Box::new(PostgresSink::new(pipeline, sink, postgres, store(secrets)))
+            Box::new(PostgresSink::new(
+                pipeline,
+                sink,
+                postgres,
+                Arc::clone(secrets),
+            ))
         }
     }
 }
@@ -39,19 +43,19 @@ pub(crate) fn sink(config: &AgentConfig, secrets: &Arc<InlineSecrets>) -> Box<dy
 /// Checks a source's prerequisites.
 pub(crate) async fn check_source(
     source: &SourceConfig,
-    secrets: &Arc<InlineSecrets>,
+    secrets: &Arc<dyn SecretStore>,
 ) -> Vec<Check> {
     let subject = format!("ReplicationSource/{}", source.name);
     match &source.system {
         SourceSystem::Mysql(mysql) => {
             let selection = selection(source);
-            sluice_mysql::preflight::check(&subject, mysql, &selection, store(secrets)).await
+            sluice_mysql::preflight::check(&subject, mysql, &selection, Arc::clone(secrets)).await
         }
     }
 }
 
 /// Checks a target's prerequisites.
-pub(crate) async fn check_sink(config: &AgentConfig, secrets: &Arc<InlineSecrets>) -> Vec<Check> {
+pub(crate) async fn check_sink(config: &AgentConfig, secrets: &Arc<dyn SecretStore>) -> Vec<Check> {
     let subject = format!("ReplicaSink/{}", config.sink.name);
     let tables = known_targets(config);
     match &config.sink.system {
@@ -80,8 +84,4 @@ fn known_targets(config: &AgentConfig) -> Vec<TableId> {
 
 fn selection(source: &SourceConfig) -> TableSelection {
     TableSelection::new(source.include.clone(), source.exclude.clone())
-}
-
-fn store(secrets: &Arc<InlineSecrets>) -> Arc<dyn SecretStore> {
-    Arc::clone(secrets) as Arc<dyn SecretStore>
 }

@@ -18,7 +18,7 @@ use std::{
 };
 
 use objects::Objects;
-pub(crate) use pipelines::{Loaded, Pipeline};
+pub(crate) use pipelines::{Loaded, LoneSource, Pipeline};
 
 /// Something in a file that must be mended before anything can run.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,12 +1,15 @@
 //! The agent's binary: reads pipeline files, connects sources with targets, and runs or checks them.
 //!
 //! The way of the data is: [`mod@file`] (text to configuration) → [`connectors`] (configuration to
-//! source and sink) → `sluice_pipeline::run`, started and stopped by [`run`]. What it does is seen
+//! source and sink) → `sluice_pipeline::run`, started and stopped by [`run`], or by [`mod@agent`] in a
+//! pod, where [`configuration`] comes from the operator. What it does is seen
 //! by [`display`] (terminal), [`http`] (probes, metrics, status) and [`logging`].
 //! Exit codes: 0 done, 1 a pipeline or a check failed, 2 the command line or a file is wrong.
 
+mod agent;
 mod arguments;
 mod check;
+mod configuration;
 mod connectors;
 mod display;
 mod file;
@@ -15,16 +18,19 @@ mod logging;
 mod metrics;
 mod run;
 mod screen;
+mod signals;
 mod status;
+mod termination;
 mod translate;
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use sluice_agent_api::{SecretStore, secret::MountedSecrets};
 
-use arguments::{Arguments, Command, FileArguments};
-use file::Loaded;
+use arguments::{AgentArguments, Arguments, CheckArguments, Command, LoggingArguments};
+use file::{Loaded, LoneSource, Pipeline};
 use screen::Screen;
 
 /// What a process that failed answers with.
@@ -46,14 +52,16 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let logging = &arguments.logging;
     match &arguments.command {
         Command::Run(run) => {
             let screen = Screen::of_terminal();
-            if let Err(problem) = logging::start(&arguments.logging, &screen) {
+            if let Err(problem) = logging::start(logging, &screen) {
                 return Ok(invalid(&problem));
             }
-            let Some(loaded) = load(&run.files) else {
-                return Ok(ExitCode::from(INVALID));
+            let loaded = match load(&run.files.files) {
+                Ok(loaded) => loaded,
+                Err(mistakes) => return Ok(refused(&mistakes)),
             };
             if loaded.pipelines.is_empty() {
                 return Ok(invalid(
@@ -64,19 +72,22 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         Command::Check(check) => {
             let screen = Screen::plain();
-            if let Err(problem) = logging::start(&arguments.logging, &screen) {
+            if let Err(problem) = logging::start(logging, &screen) {
                 return Ok(invalid(&problem));
             }
-            let Some(loaded) = load(&check.files) else {
-                return Ok(ExitCode::from(INVALID));
-            };
-            if loaded.pipelines.is_empty() && loaded.lone_sources.is_empty() {
-                return Ok(invalid(
-                    "no ReplicationSource in the files: there is nothing to check",
-                ));
+            match to_check(check) {
+                Ok(loaded) => complete(check::check(&loaded, check)),
+                Err(problems) => {
+                    if let Some(path) = &check.termination_message {
+                        let report = termination::invalid_report(&problems.join("\n"));
+                        termination::write_report(path, &report)
+                            .with_context(|| format!("{} can't be written", path.display()))?;
+                    }
+                    Ok(refused(&problems))
+                }
             }
-            complete(check::check(&loaded, check.output))
         }
+        Command::Agent(arguments) => run_agent(logging, arguments),
         Command::Version => {
             println!("sluice {}", env!("CARGO_PKG_VERSION"));
             Ok(ExitCode::SUCCESS)
@@ -84,22 +95,70 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
 }
 
+fn run_agent(logging: &LoggingArguments, arguments: &AgentArguments) -> anyhow::Result<ExitCode> {
+    if let Err(problem) = logging::start(logging, &Screen::plain()) {
+        return Ok(invalid(&problem));
+    }
+    match configuration::read_agent(&arguments.config) {
+        Ok(config) => complete(agent::agent(arguments, config)),
+        Err(problem) => {
+            let path = &arguments.termination_message;
+            if let Err(error) = termination::write_message(path, &problem) {
+                eprintln!("warning: {} can't be written: {error}", path.display());
+            }
+            Ok(invalid(&problem))
+        }
+    }
+}
+
+/// What a check is about, or everything that is wrong with how it is described.
+fn to_check(arguments: &CheckArguments) -> Result<Loaded, Vec<String>> {
+    let subject = &arguments.subject;
+    let secrets = || -> Arc<dyn SecretStore> {
+        Arc::new(MountedSecrets {
+            root: arguments.secrets.clone().unwrap_or_default(),
+        })
+    };
+    let mut loaded = Loaded::default();
+    if let Some(path) = &subject.config {
+        loaded.pipelines.push(Pipeline {
+            config: configuration::read_agent(path).map_err(|problem| vec![problem])?,
+            secrets: secrets(),
+            paused: false,
+        });
+    } else if let Some(path) = &subject.source_config {
+        loaded.lone_sources.push(LoneSource {
+            config: configuration::read(path).map_err(|problem| vec![problem])?,
+            secrets: secrets(),
+        });
+    } else {
+        loaded = load(&subject.files)?;
+    }
+    if loaded.pipelines.is_empty() && loaded.lone_sources.is_empty() {
+        let problem = "no ReplicationSource in the files: there is nothing to check";
+        return Err(vec![problem.to_owned()]);
+    }
+    Ok(loaded)
+}
+
 /// Reads the files, or says everything that is wrong with them.
-fn load(arguments: &FileArguments) -> Option<Loaded> {
-    match file::load(&arguments.files) {
+fn load(files: &[PathBuf]) -> Result<Loaded, Vec<String>> {
+    match file::load(files) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 eprintln!("warning: {warning}");
             }
-            Some(loaded)
+            Ok(loaded)
         }
-        Err(mistakes) => {
-            for mistake in mistakes {
-                eprintln!("error: {mistake}");
-            }
-            None
-        }
+        Err(mistakes) => Err(mistakes.iter().map(ToString::to_string).collect()),
     }
+}
+
+fn refused(problems: &[String]) -> ExitCode {
+    for problem in problems {
+        eprintln!("error: {problem}");
+    }
+    ExitCode::from(INVALID)
 }
 
 fn invalid(problem: &str) -> ExitCode {

@@ -3,7 +3,12 @@
 //!
 //! A pipeline that fails does not take the others along; the process answers for it at the end.
 
-use std::{future, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    future,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context as _;
 use sluice_agent_api::{AgentConfig, AgentStatus};
@@ -11,7 +16,6 @@ use sluice_core::Error;
 use sluice_pipeline::{Finish, FinishWhen, Progress};
 use tokio::{
     net::TcpListener,
-    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::JoinSet,
     time::{Instant, sleep_until},
@@ -25,12 +29,13 @@ use crate::{
     file::{Loaded, Pipeline},
     http,
     screen::Screen,
+    signals::Signals,
     status,
     translate::{self, RunOptions},
 };
 
 /// How long pipelines may take to reach a transaction boundary and commit.
-const DRAIN_MAX: Duration = Duration::from_secs(9);
+pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(9);
 const REDRAW_EVERY: Duration = Duration::from_millis(250);
 
 /// A pipeline as those see it who only look.
@@ -39,12 +44,23 @@ pub(crate) struct Watched {
     pub(crate) config: AgentConfig,
     /// What it has done.
     pub(crate) progress: Arc<Progress>,
+    started_at: SystemTime,
 }
 
 impl Watched {
+    /// A pipeline that has not started.
+    pub(crate) fn new(config: AgentConfig) -> Self {
+        let progress = Arc::new(Progress::new(config.pipeline.clone()));
+        Self {
+            config,
+            progress,
+            started_at: SystemTime::now(),
+        }
+    }
+
     /// How it is doing.
     pub(crate) fn status(&self) -> AgentStatus {
-        status::agent_status(&self.config, &self.progress.report())
+        status::agent_status(&self.config, &self.progress.report(), self.started_at)
     }
 }
 
@@ -74,10 +90,7 @@ pub(crate) async fn run(
     }
     let watched: Arc<[Watched]> = running
         .iter()
-        .map(|pipeline| Watched {
-            config: pipeline.config.clone(),
-            progress: Arc::new(Progress::new(pipeline.config.pipeline.clone())),
-        })
+        .map(|pipeline| Watched::new(pipeline.config.clone()))
         .collect();
     if let Some(address) = arguments.listen {
         let listener = TcpListener::bind(address)
@@ -138,6 +151,7 @@ async fn attend(
     }
 }
 
+/// Waits for a deadline, if there is one.
 async fn passed(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
@@ -190,28 +204,6 @@ impl Crew {
                 self.failed = true;
                 display.print(&format!("error: a pipeline broke off: {error}\n"));
             }
-        }
-    }
-}
-
-/// Requests to stop.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
         }
     }
 }

@@ -13,7 +13,11 @@ use sluice_pipeline::{
 };
 
 /// The status of a pipeline.
-pub(crate) fn agent_status(config: &AgentConfig, report: &ProgressReport) -> AgentStatus {
+pub(crate) fn agent_status(
+    config: &AgentConfig,
+    report: &ProgressReport,
+    started_at: SystemTime,
+) -> AgentStatus {
     let tables = report.tables.iter();
     AgentStatus {
         pipeline: config.pipeline.clone(),
@@ -45,7 +49,7 @@ pub(crate) fn agent_status(config: &AgentConfig, report: &ProgressReport) -> Age
         stalled: None,
         resnapshot_id: None,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        started_at: String::new(),
+        started_at: rfc3339(started_at),
     }
 }
 

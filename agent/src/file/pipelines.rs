@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use sluice_agent_api::{
-    AgentConfig, SecretKey, SecretStore as _, config::SourceConfig, secret::InlineSecrets,
+    AgentConfig, SecretKey, SecretStore, config::SourceConfig, secret::InlineSecrets,
 };
 use sluice_convert::{ObjectKind, SecretUse};
 use sluice_core::{TableId, TableSelection};
@@ -18,6 +18,7 @@ use crate::{
 };
 
 /// What the files ask for.
+#[derive(Default)]
 pub(crate) struct Loaded {
     /// One pipeline per sink.
     pub(crate) pipelines: Vec<Pipeline>,
@@ -32,7 +33,7 @@ pub(crate) struct Pipeline {
     /// What the agent is to do.
     pub(crate) config: AgentConfig,
     /// The Secrets of the pipeline's namespace.
-    pub(crate) secrets: Arc<InlineSecrets>,
+    pub(crate) secrets: Arc<dyn SecretStore>,
     /// Whether source or sink says `paused: true`.
     pub(crate) paused: bool,
 }
@@ -42,7 +43,7 @@ pub(crate) struct LoneSource {
     /// The source.
     pub(crate) config: SourceConfig,
     /// The Secrets of its namespace.
-    pub(crate) secrets: Arc<InlineSecrets>,
+    pub(crate) secrets: Arc<dyn SecretStore>,
 }
 
 type Namespaces = BTreeMap<Option<String>, Arc<InlineSecrets>>;
@@ -53,11 +54,7 @@ pub(super) fn link(objects: Objects, mistakes: &mut Vec<Mistake>) -> Loaded {
     let in_namespace = |namespace: &Option<String>| -> Arc<InlineSecrets> {
         secrets.get(namespace).cloned().unwrap_or_default()
     };
-    let mut loaded = Loaded {
-        pipelines: Vec::new(),
-        lone_sources: Vec::new(),
-        warnings: Vec::new(),
-    };
+    let mut loaded = Loaded::default();
     for sink in &objects.sinks {
         let store = in_namespace(&sink.namespace);
         let uses = sluice_convert::sink_secrets(&sink.value);
