@@ -14,7 +14,7 @@ use sluice_pipeline::{Finish, FinishWhen, Progress};
 use tokio::{
     net::TcpListener,
     sync::watch,
-    time::{sleep_until, timeout},
+    time::{sleep, timeout},
 };
 use tracing::{error, info};
 
@@ -60,9 +60,10 @@ pub(crate) async fn agent(
     }
     stop.send_replace(true);
     tokio::select! {
-        ended = timeout(DRAIN_MAX, running) => match ended {
-            Ok(ended) => ended.context("the pipeline broke off")?,
-            Err(_) => info!("the pipeline did not stop in time; what is missing is read again at the next start"),
+        ended = timeout(DRAIN_MAX, running) => if let Ok(ended) = ended {
+            ended.context("the pipeline broke off")?;
+        } else {
+            info!("the pipeline did not stop in time; what is missing is read again at the next start");
         },
         () = signals.next() => info!("stopped at once; what is missing is read again at the next start"),
     }
@@ -108,9 +109,7 @@ impl Supervisor {
             };
             let pause = async {
                 match next {
-                    Next::Retry => {
-                        sleep_until(tokio::time::Instant::now() + self.retry_after).await
-                    }
+                    Next::Retry => sleep(self.retry_after).await,
                     Next::Idle => std::future::pending().await,
                 }
             };

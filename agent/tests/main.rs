@@ -1,5 +1,6 @@
 //! The binary from outside, without any server.
 
+mod agent;
 mod invalid;
 mod running;
 

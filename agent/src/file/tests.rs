@@ -3,7 +3,7 @@
 
 use std::{env, fs, path::PathBuf};
 
-use sluice_agent_api::{SecretKey, SecretStore as _};
+use sluice_agent_api::SecretKey;
 
 use super::*;
 
