@@ -2,43 +2,32 @@
 # shellcheck shell=bash disable=SC2154
 
 clean_up() {
-    local component pids
+    local component
     # The kubelet first, so that nothing comes back; those with a database get the time to close it.
-    for component in kubelet kube-proxy scheduler controller-manager apiserver; do
-        pids=$(pids_of "$component") || continue
-        say "ending $component"
-        # shellcheck disable=SC2086 # several numbers
-        end_now $pids
-    done
+    for component in kubelet kube-proxy scheduler controller-manager apiserver; do end_component "$component"; done
     end_pods
-    for component in containerd etcd; do
-        pids=$(pids_of "$component") || continue
-        say "ending $component"
-        # shellcheck disable=SC2086
-        kill $pids && wait_gone $pids
-    done
+    for component in containerd etcd; do end_component "$component" TERM; done
     unmount_all
     remove_network
     rm -rf "$run" "$state"/{pid,kubelet,pod-logs}
-    remove_log_links
+    remove_leftovers
 }
 
-# Everything in the pods' control groups, then the shims that watched over it.
+# Everything in the pods' control groups, and the shims that watch over it.
 end_pods() {
-    local group pids
-    for group in $(pod_groups); do
-        pids=$(cat "$group/cgroup.procs" 2>/dev/null | sort -u | tr '\n' ' ')
-        # shellcheck disable=SC2086
-        [ -z "$pids" ] || kill -s KILL $pids 2>/dev/null || true
-    done
-    pids=$(pgrep -f "^/usr/bin/containerd-shim-runc-v2 .*-address $run/") && end_now $pids
-    for group in $(pod_groups); do # the deepest first
-        rmdir "$group" 2>/dev/null || true
+    local pids deadline=$((SECONDS + 30))
+    pids=$(find_groups -exec cat {}/cgroup.procs \; 2>/dev/null; pgrep -f "^/usr/bin/containerd-shim-runc-v2 .*-address $run/") || true
+    # shellcheck disable=SC2086 # several numbers
+    [ -z "$pids" ] || kill -s KILL $pids 2>/dev/null || true
+    # A group can be removed once everything in it has ended.
+    until find_groups -exec rmdir {} + 2>/dev/null; do
+        ((SECONDS < deadline)) || die "processes of pods do not end: $(find_groups -exec cat {}/cgroup.procs \; 2>/dev/null)"
+        sleep 0.05
     done
 }
 
-pod_groups() {
-    find /sys/fs/cgroup -depth -type d -path '*/kubepods*' 2>/dev/null || true
+find_groups() { # the deepest first
+    find /sys/fs/cgroup -depth -type d -path '*/kubepods*' "$@"
 }
 
 unmount_all() {
@@ -53,15 +42,19 @@ remove_network() {
     ip link delete "$bridge" 2>/dev/null || true
     nft delete table ip kube-proxy 2>/dev/null || true
     nft delete table ip6 kube-proxy 2>/dev/null || true
-    rm -f /var/lib/cni/results/"$bridge"-*
+    rm -f /var/lib/cni/results/{"$bridge",cni-loopback}-*
 }
 
-remove_log_links() { # the kubelet's, in a place that it does not let us choose
-    local link
-    for link in /var/log/containers/*; do
-        [[ $(readlink "$link") != "$state"/* ]] || rm "$link"
+# What the kubelet and the shims put in places that they do not let us choose.
+remove_leftovers() {
+    local file
+    for file in /var/log/containers/*; do
+        [[ $(readlink "$file") != "$state"/* ]] || rm "$file"
     done
     rmdir /var/log/containers 2>/dev/null || true
+    for file in /run/containerd/s/*; do
+        grep -qsF "$file" /proc/net/unix || rm -f "$file" # nobody listens there
+    done
 }
 
 # After a reboot nothing runs and no mount is left, whatever the files say.

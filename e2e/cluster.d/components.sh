@@ -27,7 +27,8 @@ set_command_line() { # COMPONENT
     controller-manager)
         command_line=("$kubernetes/kube-controller-manager" --kubeconfig="$state/controller-manager.kubeconfig"
             --service-account-private-key-file="$state/pki/sa.key" --root-ca-file="$state/pki/ca.crt"
-            --use-service-account-credentials=true --leader-elect=false --secure-port=0)
+            --use-service-account-credentials=true --leader-elect=false --secure-port=0
+            --flex-volume-plugin-dir="$state/kubelet/plugins")
         ;;
     scheduler) command_line=("$kubernetes/kube-scheduler" --config="$state/scheduler.yaml" --secure-port=0) ;;
     containerd) command_line=("$(command -v containerd)" --config "$state/containerd.toml" --log-level=warn) ;;
@@ -65,15 +66,35 @@ pid_of() { # COMPONENT
 }
 
 start() { # COMPONENT
-    local pid others
-    if ! pid=$(pid_of "$1"); then
-        others=$(pids_of "$1") && end_now $others
+    if ! is_current "$1"; then
+        end_component "$1"
         say "starting $1"
         [ ! -e "$(log_of "$1")" ] || mv "$(log_of "$1")" "$(log_of "$1").previous"
         set_command_line "$1"
         launch "$state/pid/$1" "$(log_of "$1")" "${command_line[@]}"
     fi
     wait_ready "$1"
+}
+
+# Whether it runs, and with the options and the file that it would be started with.
+is_current() { # COMPONENT
+    local pid file
+    pid=$(pid_of "$1") || return 1
+    set_command_line "$1"
+    cmp -s "/proc/$pid/cmdline" <(printf '%s\0' "${command_line[@]}") || return 1
+    for file in "$state/$1".{yaml,toml}; do
+        [ ! "$file" -nt "$state/pid/$1" ] || return 1
+    done
+}
+
+end_component() { # COMPONENT [SIGNAL]
+    local pids
+    pids=$(pids_of "$1") || return 0
+    say "ending $1"
+    # shellcheck disable=SC2086 # several numbers
+    kill -s "${2:-KILL}" $pids 2>/dev/null || true
+    # shellcheck disable=SC2086
+    wait_gone $pids
 }
 
 wait_ready() { # COMPONENT
@@ -107,15 +128,9 @@ renewed_since_start() {
         [ "$(date -d "$renewed" +%s)" -ge "$(stat -c %Y "$state/pid/kubelet")" ]
 }
 
-end_now() { # PID…
-    kill -s KILL "$@" 2>/dev/null || true
-    wait_gone "$@"
-}
-
 crash() { # COMPONENT
-    local pid
-    pid=$(pid_of "$1") || die "$1 is not running"
-    end_now "$pid"
+    pid_of "$1" >/dev/null || die "$1 is not running"
+    end_component "$1"
 }
 
 show_status() {

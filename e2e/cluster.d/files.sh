@@ -14,9 +14,11 @@ write_files() {
     cp /proc/sys/kernel/random/boot_id "$state/boot"
 }
 
+# Written only when it changed, and at once: some components watch theirs.
 fill_in() { # TEMPLATE FILE
     sed -e "s|@STATE@|$state|g; s|@RUN@|$run|g; s|@HOST@|$host|g; s|@NODE@|$node|g; s|@BRIDGE@|$bridge|g" \
-        -e "s|@POD_RANGE@|$pod_range|g; s|@PAUSE_IMAGE@|$pause_image|g" "$modules/$1" >"$2"
+        -e "s|@POD_RANGE@|$pod_range|g; s|@PAUSE_IMAGE@|$pause_image|g" "$modules/$1" >"$2.new"
+    if cmp -s "$2.new" "$2"; then rm "$2.new"; else mv "$2.new" "$2"; fi
 }
 
 # One authority for the cluster; whoever holds its key is the cluster's administrator.

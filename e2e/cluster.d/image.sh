@@ -34,3 +34,25 @@ build_and_load() { # IMAGE BUILDAH_ARGUMENTS…
     rm -f "$archive"
     buildah rmi "$name" >/dev/null 2>&1 || true
 }
+
+# ---- Sluice's image ---------------------------------------------------------------------------
+
+# Sets `image`: named by its content, so that a cluster never runs an older one by the same name.
+make_image() {
+    local folder=$run/sluice-image program_name binaries
+    binaries=$(realpath -m "${SLUICE_BIN_DIR:-$here/../target/release}")
+    for program_name in sluice sluice-operator; do
+        [ -x "$binaries/$program_name" ] ||
+            die "$binaries/$program_name is missing: run cargo build --release -p sluice -p sluice-operator"
+    done
+    answers containerd || die "containerd does not run: run e2e/cluster up"
+    image=sluice.local/sluice:$(sha256sum "$binaries"/sluice{,-operator} "$here/../deploy/Dockerfile" "$modules/image.sh" |
+        cut -d ' ' -f 1 | sha256sum | cut -c 1-16)
+    ! is_loaded "$image" || return 0
+    say "building $image"
+    rm -rf "$folder"
+    make_rootfs "$folder" "$binaries"
+    build_and_load "$image" -f "$here/../deploy/Dockerfile" --build-arg BINARIES="$folder" "$folder"
+    rm -rf "$folder"
+    remove_old_images
+}
