@@ -35,8 +35,9 @@ build: ## The agent and the tools of demo and benchmark, optimised.
 	cargo build --release -p sluice -p sluice-e2e --bins
 
 .PHONY: generate
-generate: ## Rewrites crds/yaml and crds/REFERENCE.md from the Rust types.
+generate: ## Rewrites what comes from the Rust types: crds/yaml, crds/REFERENCE.md, the chart's copy, deploy/install.yaml.
 	cargo run -q -p sluice-crds --example generate
+	charts/generate
 
 .PHONY: down
 down: ## Stops the servers that demo and tests started.
