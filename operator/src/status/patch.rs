@@ -1,0 +1,222 @@
+//! When a status is worth a write.
+//!
+//! A change of phase, or of a condition's status or reason, is written at once; anything else that
+//! a reader cares about every few seconds at most; and figures that merely drift twice a minute.
+
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::Condition,
+    jiff::{SignedDuration, Timestamp},
+};
+use sluice_crds::{
+    ReplicaSinkStatus, ReplicationSourceStatus,
+    status::{Lag, LastError, Phase, Rate, SnapshotProgress, TableCounts},
+};
+
+/// Between two writes of one object, transitions aside.
+pub(crate) const INTERVAL: SignedDuration = SignedDuration::from_secs(3);
+/// Between two writes that bring nothing but drifting figures.
+pub(crate) const DRIFT_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
+
+/// A lag that changes by less than this is the same lag.
+const LAG_SECONDS_DRIFT: f64 = 2.0;
+
+/// Whether a status should be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patch {
+    /// The server has it already.
+    Unneeded,
+    /// Now.
+    Now,
+    /// At this time, unless something more important happens before.
+    At(Timestamp),
+}
+
+/// Everything of a status that both kinds have.
+struct View<'a> {
+    phase: Option<Phase>,
+    conditions: &'a [Condition],
+    position: Option<&'a str>,
+    lag: Option<&'a Lag>,
+    snapshot: Option<&'a SnapshotProgress>,
+    rate: Option<&'a Rate>,
+    last_error: Option<&'a LastError>,
+    tables: Option<&'a TableCounts>,
+    dead_letters: Option<i64>,
+    /// What is left, as a whole: identity and counts that change rarely.
+    rest: (Option<i64>, Option<&'a str>, Option<i32>, Option<&'a str>),
+}
+
+/// A status that can be weighed.
+pub(crate) trait Weighed: PartialEq {
+    #[doc(hidden)]
+    fn weigh(&self, next: &Self) -> Weight;
+}
+
+/// How much a change matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Weight {
+    /// Nothing changed.
+    None,
+    /// Figures drifted.
+    Drift,
+    /// Something that a reader cares about.
+    Change,
+    /// The pipeline is in another state.
+    Transition,
+}
+
+impl Weighed for ReplicaSinkStatus {
+    fn weigh(&self, next: &Self) -> Weight {
+        weigh(self == next, &sink(self), &sink(next))
+    }
+}
+
+impl Weighed for ReplicationSourceStatus {
+    fn weigh(&self, next: &Self) -> Weight {
+        weigh(self == next, &source(self), &source(next))
+    }
+}
+
+/// Whether `next` should be written where the server has `previous` since `last_patch_at`.
+pub(crate) fn patch_due<S: Weighed>(
+    previous: Option<&S>,
+    next: &S,
+    last_patch_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Patch {
+    let weight = previous.map_or(Weight::Transition, |previous| previous.weigh(next));
+    let interval = match weight {
+        Weight::None => return Patch::Unneeded,
+        Weight::Transition => return Patch::Now,
+        Weight::Change => INTERVAL,
+        Weight::Drift => DRIFT_INTERVAL,
+    };
+    match last_patch_at {
+        Some(last) if now.duration_since(last) < interval => Patch::At(last + interval),
+        _ => Patch::Now,
+    }
+}
+
+fn weigh(same: bool, previous: &View<'_>, next: &View<'_>) -> Weight {
+    if same {
+        return Weight::None;
+    }
+    let states = |view: &View<'_>| -> Vec<(String, String, String)> {
+        let conditions = view.conditions.iter();
+        let state = |condition: &Condition| {
+            let Condition {
+                type_,
+                status,
+                reason,
+                ..
+            } = condition;
+            (type_.clone(), status.clone(), reason.clone())
+        };
+        conditions.map(state).collect()
+    };
+    if previous.phase != next.phase || states(previous) != states(next) {
+        return Weight::Transition;
+    }
+    if is_change(previous, next) {
+        return Weight::Change;
+    }
+    Weight::Drift
+}
+
+fn is_change(previous: &View<'_>, next: &View<'_>) -> bool {
+    let generations = |view: &View<'_>| -> Vec<Option<i64>> {
+        let conditions = view.conditions.iter();
+        conditions
+            .map(|condition| condition.observed_generation)
+            .collect()
+    };
+    let messages = |view: &View<'_>| -> Vec<String> {
+        let conditions = view.conditions.iter();
+        conditions
+            .map(|condition| condition.message.clone())
+            .collect()
+    };
+    let errors = |view: &View<'_>| {
+        let error = view.last_error;
+        error.map(|error| (error.reason.clone(), error.message.clone()))
+    };
+    previous.rest != next.rest
+        || generations(previous) != generations(next)
+        || messages(previous) != messages(next)
+        || errors(previous) != errors(next)
+        || previous.tables != next.tables
+        || previous.dead_letters != next.dead_letters
+        || previous.position.is_some() != next.position.is_some()
+        || has_moved(previous.lag, next.lag)
+        || has_started_or_stopped(previous.rate, next.rate)
+        || percent(previous) != percent(next)
+}
+
+/// Whether the lag is another one, and not only the jitter of the same.
+fn has_moved(previous: Option<&Lag>, next: Option<&Lag>) -> bool {
+    let seconds = |lag: Option<&Lag>| lag.and_then(|lag| lag.seconds);
+    match (seconds(previous), seconds(next)) {
+        (Some(previous), Some(next)) => {
+            let change = (previous - next).abs();
+            change > LAG_SECONDS_DRIFT && change > previous.max(next) / 4.0
+        }
+        (None, None) => previous.is_some() != next.is_some(),
+        _ => true,
+    }
+}
+
+fn has_started_or_stopped(previous: Option<&Rate>, next: Option<&Rate>) -> bool {
+    previous.is_some() != next.is_some()
+}
+
+fn percent(view: &View<'_>) -> Option<(i32, i32, i32)> {
+    let snapshot = view.snapshot?;
+    Some((
+        snapshot.percent,
+        snapshot.tables_done,
+        snapshot.tables_total,
+    ))
+}
+
+fn sink(status: &ReplicaSinkStatus) -> View<'_> {
+    View {
+        phase: status.phase,
+        conditions: &status.conditions,
+        position: status.position.as_deref(),
+        lag: status.lag.as_ref(),
+        snapshot: status.snapshot.as_ref(),
+        rate: status.rate.as_ref(),
+        last_error: status.last_error.as_ref(),
+        tables: status.tables.as_ref(),
+        dead_letters: status.dead_letters,
+        rest: (
+            status.observed_generation,
+            status.target.as_deref(),
+            status.replicas,
+            status.selector.as_deref(),
+        ),
+    }
+}
+
+fn source(status: &ReplicationSourceStatus) -> View<'_> {
+    View {
+        phase: status.phase,
+        conditions: &status.conditions,
+        position: status.position.as_deref(),
+        lag: status.lag.as_ref(),
+        snapshot: status.snapshot.as_ref(),
+        rate: status.rate.as_ref(),
+        last_error: status.last_error.as_ref(),
+        tables: None,
+        dead_letters: None,
+        rest: (
+            status.observed_generation,
+            status.kind.as_deref(),
+            None,
+            None,
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests;

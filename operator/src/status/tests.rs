@@ -1,0 +1,6 @@
+//! Golden statuses: what `kubectl get` and `kubectl describe` show in every situation.
+
+mod sinks;
+mod situation;
+mod sources;
+mod truth;
