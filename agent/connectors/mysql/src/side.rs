@@ -18,6 +18,9 @@ use crate::{
 /// How long a question may take; the answers are small.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long a statement may take from the log to the catalog.
+const COMMIT_SECONDS_MAX: u32 = 1;
+
 /// The kept connection.
 pub(crate) struct Side {
     connector: Connector,
@@ -48,14 +51,7 @@ impl Side {
         self.ask(move |connection| {
             let table = table.clone();
             Box::pin(async move {
-                // A statement is in the log a moment before the catalog shows what it did, but it
-                // holds the table's metadata lock until then. Whether the table is there does not
-                // matter.
-                let touch = format!("SELECT 1 FROM {} LIMIT 0", quote_table(&table));
-                match connection.query_drop(&touch).await {
-                    Err(error) if server_code(&error).is_none() => return Err(error),
-                    Ok(()) | Err(_) => {}
-                }
+                pass_committing(connection, &table).await?;
                 let schema = load_table(connection, &table).await?;
                 Ok(LoadedTable {
                     schema,
@@ -128,5 +124,22 @@ impl Side {
             );
             Err(Error::new(Reason::Unreachable, message).with_hint("see the server's processlist"))
         })
+    }
+}
+
+/// Waits for a statement that changes the table and is in the log, but not in the catalog yet: it
+/// holds the table's metadata lock for that moment. Whoever is in the way for longer is another
+/// statement, still to be logged, and may itself be waiting for a view that this stream keeps open.
+/// Whether the table is there does not matter.
+async fn pass_committing(connection: &mut Connection, table: &TableId) -> Result<()> {
+    connection
+        .query_drop(&format!(
+            "SET SESSION lock_wait_timeout = {COMMIT_SECONDS_MAX}"
+        ))
+        .await?;
+    let touch = format!("SELECT 1 FROM {} LIMIT 0", quote_table(table));
+    match connection.query_drop(&touch).await {
+        Err(error) if server_code(&error).is_none() => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }

@@ -305,6 +305,49 @@ async fn a_view_shows_a_keyless_table_at_one_place_while_others_write() {
 }
 
 #[tokio::test]
+async fn the_stream_goes_on_while_a_statement_waits_for_a_view() {
+    use mysql_async::prelude::Queryable as _;
+    let mut fixture = Fixture::start().await;
+    fixture
+        .run([
+            "CREATE TABLE t (v INT)",
+            // More than a socket holds, so that the view stays open.
+            "INSERT INTO t WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 900) SELECT i FROM n",
+            "INSERT INTO t SELECT a.v FROM t a JOIN t b",
+        ])
+        .await;
+    let mut stream = fixture.stream().await;
+    let table = only_table(&mut stream).await;
+    let mut reader = stream.source.snapshot_reader().await.unwrap();
+    fixture.run(["ALTER TABLE t ADD a INT"]).await;
+    reader.open_view(&table.id).await.unwrap();
+    let mut altering = mysql_async::Conn::from_url(&fixture.url).await.unwrap();
+    let statement = format!("ALTER TABLE {}.t ADD b INT", fixture.database);
+    let waiting = tokio::spawn(async move { altering.query_drop(statement).await });
+    let waits = format!(
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'ALTER TABLE {}.t%' \
+         AND state = 'Waiting for table metadata lock'",
+        fixture.database
+    );
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while fixture.client.query_first::<u8, _>(&waits).await.unwrap() != Some(1) {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "ALTER TABLE does not wait"
+        );
+    }
+    // Fails after less time than the lock's.
+    stream.until(|events| !events.is_empty()).await;
+    assert_eq!(stream.told(), ["alter t(v,a)"]);
+    assert!(!waiting.is_finished());
+    while !reader.read_view(1 << 20).await.unwrap().is_empty() {}
+    waiting.await.unwrap().unwrap();
+    stream.until(|events| !events.is_empty()).await;
+    assert_eq!(stream.told(), ["alter t(v,a,b)"]);
+    fixture.end().await;
+}
+
+#[tokio::test]
 async fn estimates_are_about_right() {
     let mut fixture = Fixture::start().await;
     fixture
