@@ -15,6 +15,13 @@ use super::{scripts::SCRIPTS, writers::RestlessWriters};
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How many rows the writers get done between two schema changes.
 const BETWEEN: u64 = 10;
+/// Statements that take longer are asked what they wait for.
+const SUSPICIOUS: Duration = Duration::from_secs(8);
+const LOCKS: &str = "SELECT l.object_name, l.lock_type, l.lock_status, t.processlist_id, \
+    t.processlist_command, t.processlist_time, t.processlist_state, t.processlist_info \
+    FROM performance_schema.metadata_locks l \
+    JOIN performance_schema.threads t ON t.thread_id = l.owner_thread_id \
+    WHERE l.object_schema = DATABASE() AND l.object_type = 'TABLE'";
 
 /// What is done to the agent meanwhile.
 #[derive(Clone, Copy, PartialEq)]
@@ -67,7 +74,7 @@ async fn change_schemas(label: &str, agent: Agent) -> Result<()> {
         for script in SCRIPTS {
             if let Some(statements) = script.steps.get(step) {
                 let statements = statements.replace("{t}", script.table);
-                run(&mut conn, &statements).await?;
+                run(&mysql, &mut conn, &statements).await?;
             }
             if agent == Agent::IsKilled && fastrand::u8(..12) == 0 {
                 sluice.kill_nine().await?;
@@ -127,9 +134,15 @@ async fn create_tables(conn: &mut mysql_async::Conn) -> Result<()> {
 }
 
 /// Runs statements that are separated as in the scripts: by `; ` at a place where a new one begins.
-async fn run(conn: &mut mysql_async::Conn, statements: &str) -> Result<()> {
-    let done = conn.query_drop(statements).await;
-    done.with_context(|| statements.to_owned())
+/// When they take long, an error tells who was in the way.
+async fn run(mysql: &MysqlDatabase, conn: &mut mysql_async::Conn, statements: &str) -> Result<()> {
+    let mut running = std::pin::pin!(conn.query_drop(statements));
+    if let Ok(done) = tokio::time::timeout(SUSPICIOUS, &mut running).await {
+        return done.with_context(|| statements.to_owned());
+    }
+    let in_the_way = mysql.rows(LOCKS).await?;
+    let done = running.await;
+    done.with_context(|| format!("{statements}; locks: {in_the_way:#?}"))
 }
 
 /// The same tables on both sides, with the same columns and rows.
