@@ -44,7 +44,8 @@ launch() { # PID_FILE LOG COMMAND…, which must exec all the way down for the p
     until [ -s "$pid_file" ]; do sleep 0.01; done
 }
 
-# Until the parent has collected it: a zombie may still have threads that hold files and ports.
+# Until the parent has collected it: a zombie may still have threads that hold files and ports, and both
+# databases refuse to start while the pid in their lock file exists.
 wait_gone() { # PID…
     local deadline=$((SECONDS + 180)) pid
     for pid; do

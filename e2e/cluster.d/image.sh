@@ -39,20 +39,37 @@ build_and_load() { # IMAGE BUILDAH_ARGUMENTS…
 
 # Sets `image`: named by its content, so that a cluster never runs an older one by the same name.
 make_image() {
-    local folder=$run/sluice-image program_name binaries
+    local deploy=$here/../deploy folder=$run/sluice-image binaries one
     binaries=$(realpath -m "${SLUICE_BIN_DIR:-$here/../target/release}")
-    for program_name in sluice sluice-operator; do
-        [ -x "$binaries/$program_name" ] ||
-            die "$binaries/$program_name is missing: run cargo build --release -p sluice -p sluice-operator"
+    for one in sluice sluice-operator; do
+        [ -x "$binaries/$one" ] ||
+            die "$binaries/$one is missing: run cargo build --release -p sluice -p sluice-operator"
     done
-    answers containerd || die "containerd does not run: run e2e/cluster up"
-    image=sluice.local/sluice:$(sha256sum "$binaries"/sluice{,-operator} "$here/../deploy/Dockerfile" "$modules/image.sh" |
-        cut -d ' ' -f 1 | sha256sum | cut -c 1-16)
-    ! is_loaded "$image" || return 0
+    answers containerd || die "containerd does not run: run e2e/cluster up --no-image"
+    image=sluice.local/sluice:$(cat "$binaries"/sluice{,-operator} "$deploy"/{Dockerfile,rootfs.sh} | sha256sum | cut -c 1-16)
+    if is_loaded "$image"; then
+        remove_old_images
+        return
+    fi
     say "building $image"
     rm -rf "$folder"
-    make_rootfs "$folder" "$binaries"
-    build_and_load "$image" -f "$here/../deploy/Dockerfile" --build-arg BINARIES="$folder" "$folder"
+    mkdir -p "$folder"
+    "$deploy/rootfs.sh" "$folder/out" "$binaries"/sluice{,-operator} >&2
+    build_and_load "$image" -f "$deploy/Dockerfile" --build-context "binaries=$folder" "$folder"
     rm -rf "$folder"
     remove_old_images
+}
+
+# A day's builds would fill the disk: the last four stay.
+remove_old_images() {
+    local list=$state/images old digest
+    { grep -vxF "$image" "$list" 2>/dev/null || true; echo "$image"; } >"$list.new"
+    for old in $(head -n -4 "$list.new"); do
+        digest=$(ctr images ls | awk -v name="$old" '$1 == name { print $3 }')
+        # By every name, for Kubernetes knows it by its digest too.
+        [ -z "$digest" ] || ctr images ls | awk -v digest="$digest" '$3 == digest { print $1 }' | xargs -r \
+            ctr -a "$run/containerd.sock" -n k8s.io images rm >/dev/null
+    done
+    tail -n 4 "$list.new" >"$list"
+    rm "$list.new"
 }
