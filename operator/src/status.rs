@@ -42,7 +42,9 @@ pub(crate) fn sink_status(
     let empty = ReplicaSinkStatus::default();
     let previous = previous.unwrap_or(&empty);
     let report = current_report(&facts.observation, now);
-    let verdict = verdict::of_sink(facts, report, &previous.conditions, now);
+    let dead_letters = dead_letters(report, previous.dead_letters);
+    let kept = dead_letters.is_some_and(|count| count > 0);
+    let verdict = verdict::of_sink(facts, report, &previous.conditions, now).with_dead_letters(kept);
     let conditions = sink_conditions(facts, report, &verdict, previous, now);
     let stateful_set = facts.observation.stateful_set.as_ref();
     ReplicaSinkStatus {
@@ -53,16 +55,14 @@ pub(crate) fn sink_status(
         position: report
             .and_then(|report| report.position.clone())
             .or_else(|| previous.position.clone()),
-        lag: report.map(figures::lag),
+        lag: report.and_then(figures::lag),
         snapshot: report
-            .map(figures::snapshot)
+            .and_then(figures::snapshot)
             .or_else(|| previous.snapshot.clone()),
-        rate: report.map(figures::rate),
+        rate: report.and_then(figures::rate),
         last_error: last_error(&verdict, previous.last_error.as_ref(), now),
-        tables: report.map(figures::tables),
-        dead_letters: report
-            .map(|report| figures::whole(report.dead_letters))
-            .or(previous.dead_letters),
+        tables: report.and_then(figures::tables),
+        dead_letters,
         conflicts: previous.conflicts,
         verification: previous.verification.clone(),
         replicas: Some(stateful_set.map_or(0, |set| set.replicas_present)),
@@ -153,6 +153,13 @@ fn last_error(
         hint: trouble.hint.clone(),
         at: Some(at),
     })
+}
+
+/// An agent counts from its own start; what was counted before is still in the target.
+fn dead_letters(report: Option<&AgentStatus>, previous: Option<i64>) -> Option<i64> {
+    report
+        .map(|report| figures::whole(report.dead_letters))
+        .max(previous)
 }
 
 fn selector(name: &str) -> String {

@@ -1,36 +1,51 @@
 //! Figures as a person reads them: rounded, so that what does not matter does not change.
 
-use sluice_agent_api::AgentStatus;
+use sluice_agent_api::{
+    AgentStatus,
+    status::{Lag as AgentLag, Phase, StalledOn},
+};
 use sluice_crds::status::{Lag, Rate, SnapshotProgress, TableCounts};
 
 /// The lag, to a tenth of a second below ten seconds and to the second above.
-pub(crate) fn lag(report: &AgentStatus) -> Lag {
-    Lag {
-        seconds: report.lag.seconds.map(rounded_seconds),
-        bytes: report.lag.bytes.map(whole),
-    }
+/// None while it is not known: from a source that has fallen silent, nobody knows what is missing.
+pub(crate) fn lag(report: &AgentStatus) -> Option<Lag> {
+    let lag = known_lag(report)?;
+    Some(Lag {
+        seconds: lag.seconds.map(rounded_seconds),
+        bytes: lag.bytes.map(whole),
+    })
 }
 
-/// The rate, to two significant digits.
-pub(crate) fn rate(report: &AgentStatus) -> Rate {
-    Rate {
+/// The lag as the agent says it, unless it can't know it.
+pub(crate) fn known_lag(report: &AgentStatus) -> Option<&AgentLag> {
+    let stalled = report.stalled.as_ref();
+    let silent = stalled.is_some_and(|stall| stall.on == StalledOn::Source);
+    let lag = &report.lag;
+    (!silent && (lag.seconds.is_some() || lag.bytes.is_some())).then_some(lag)
+}
+
+/// The rate, to two significant digits; none while the agent connects.
+pub(crate) fn rate(report: &AgentStatus) -> Option<Rate> {
+    (report.phase != Phase::Pending).then(|| Rate {
         rows_per_second: two_digits(report.rows_per_second),
-    }
+    })
 }
 
-/// How far the copy of present rows is.
-pub(crate) fn snapshot(report: &AgentStatus) -> SnapshotProgress {
+/// How far the copy of present rows is; none as long as the agent does not know the tables.
+pub(crate) fn snapshot(report: &AgentStatus) -> Option<SnapshotProgress> {
     let snapshot = &report.snapshot;
-    SnapshotProgress {
+    let known = snapshot.tables_total > 0 || report.phase != Phase::Pending;
+    known.then(|| SnapshotProgress {
         tables_total: count(snapshot.tables_total as usize),
         tables_done: count(snapshot.tables_done as usize),
         rows_copied: whole(snapshot.rows_copied),
         percent: i32::from(snapshot.percent),
-    }
+    })
 }
 
-/// How many tables there are, and how many of them wait for a person.
-pub(crate) fn tables(report: &AgentStatus) -> TableCounts {
+/// How many tables there are, and how many of them wait for a person; none as long as the agent
+/// does not know them.
+pub(crate) fn tables(report: &AgentStatus) -> Option<TableCounts> {
     let are = |phases: &[&str]| {
         let tables = report.tables.values();
         count(
@@ -39,11 +54,11 @@ pub(crate) fn tables(report: &AgentStatus) -> TableCounts {
                 .count(),
         )
     };
-    TableCounts {
+    (!report.tables.is_empty()).then(|| TableCounts {
         total: count(report.tables.len()),
         streaming: are(&["Streaming"]),
         failed: are(&["Failed", "Paused"]),
-    }
+    })
 }
 
 /// A count that fits.

@@ -6,6 +6,7 @@ use sluice_agent_api::{AgentStatus, status::Phase};
 
 use crate::status::{
     condition::{Conditions, State, Truth, find},
+    figures::known_lag,
     verdict::{Verdict, reason_of, stall_reason},
 };
 
@@ -23,10 +24,12 @@ pub(crate) fn add(
     lag_threshold_seconds: f64,
     conditions: &mut Conditions<'_>,
 ) {
-    match (report, conditions.previous("SnapshotComplete")) {
+    // Whoever is not connected knows nothing of tables; what was copied stays so meanwhile.
+    let connected = report.filter(|report| report.phase != Phase::Pending);
+    match (connected, conditions.previous("SnapshotComplete")) {
         (Some(report), _) => conditions.add("SnapshotComplete", snapshot(report)),
-        (None, Some(previous)) => conditions.keep(previous),
-        (None, None) => conditions.add("SnapshotComplete", unknown(verdict)),
+        (None, Some(previous)) if previous.status != "Unknown" => conditions.keep(previous),
+        (None, _) => conditions.add("SnapshotComplete", unknown(verdict)),
     }
     let Some(report) = report else {
         let stopped = State::new(Truth::False, &verdict.reason, "No rows are being followed.");
@@ -53,7 +56,8 @@ pub(crate) fn is_late(report: &AgentStatus, threshold: f64, was_late: bool) -> O
     } else {
         threshold
     };
-    report.lag.seconds.map(|seconds| seconds > bar)
+    let seconds = known_lag(report)?.seconds?;
+    Some(seconds > bar)
 }
 
 /// Whether the conditions of before say that the replica was late.
@@ -78,22 +82,17 @@ fn snapshot(report: &AgentStatus) -> State {
         Phase::Snapshotting => State::new(
             Truth::False,
             "Snapshotting",
-            format!("{done} of {total} tables are copied."),
+            format!("Copied so far: {done} of {total} tables."),
         ),
-        Phase::Pending => State::new(
-            Truth::Unknown,
-            "Connecting",
-            "Not known: the agent has not reached both databases yet.",
-        ),
-        Phase::Streaming | Phase::Stopped | Phase::Failed if done == total => State::new(
+        _ if done == total => State::new(
             Truth::True,
             "SnapshotComplete",
-            format!("{total} tables are copied, or need no copy."),
+            format!("All {total} tables are copied, or need no copy."),
         ),
-        Phase::Streaming | Phase::Stopped | Phase::Failed => State::new(
+        _ => State::new(
             Truth::False,
             "SnapshotIncomplete",
-            format!("{done} of {total} tables are copied."),
+            format!("Copied so far: {done} of {total} tables."),
         ),
     }
 }
@@ -141,7 +140,7 @@ fn lag(late: Option<bool>, threshold: f64) -> State {
         None => State::new(
             Truth::Unknown,
             "LagUnknown",
-            "The agent does not know the lag at the moment.",
+            "Not known at the moment: the agent does not hear from the source.",
         ),
     }
 }

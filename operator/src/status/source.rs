@@ -39,10 +39,17 @@ pub(crate) fn source_status(
     let mut conditions = Conditions::new(&previous.conditions, facts.generation, now);
     conditions.add("Ready", ready);
     prerequisites::add(&facts.check, &mut conditions);
+    let nobody = if facts.sinks.is_empty() {
+        State::new(Truth::Unknown, "NoSinks", "Not known: no ReplicaSink names it.")
+    } else {
+        let text = "Nothing is known yet of the ReplicaSinks that name it.";
+        State::new(Truth::Unknown, "SinksUnknown", text)
+    };
     for kind in ["SnapshotComplete", "Streaming", "LagWithinThreshold"] {
-        conditions.add(kind, all(kind, &sinks));
+        conditions.add(kind, all(kind, &sinks).unwrap_or_else(|| nobody.clone()));
     }
-    conditions.add("PositionAtRisk", any("PositionAtRisk", &sinks));
+    let risk = any("PositionAtRisk", &sinks).unwrap_or(nobody);
+    conditions.add("PositionAtRisk", risk);
     ReplicationSourceStatus {
         observed_generation: facts.generation,
         kind: facts
@@ -226,17 +233,17 @@ fn named(waiting: &[&Sink<'_>], total: usize) -> String {
 }
 
 /// A condition that holds when it holds for every sink.
-fn all(kind: &str, sinks: &[Sink<'_>]) -> State {
+fn all(kind: &str, sinks: &[Sink<'_>]) -> Option<State> {
     fold(kind, sinks, ["False", "Unknown", "True"])
 }
 
 /// A condition that holds when it holds for some sink.
-fn any(kind: &str, sinks: &[Sink<'_>]) -> State {
+fn any(kind: &str, sinks: &[Sink<'_>]) -> Option<State> {
     fold(kind, sinks, ["True", "Unknown", "False"])
 }
 
 /// The condition of the first sink that has the most telling status.
-fn fold(kind: &str, sinks: &[Sink<'_>], order: [&str; 3]) -> State {
+fn fold(kind: &str, sinks: &[Sink<'_>], order: [&str; 3]) -> Option<State> {
     for status in order {
         for (name, sink) in sinks {
             let condition = find(&sink.conditions, kind);
@@ -249,10 +256,10 @@ fn fold(kind: &str, sinks: &[Sink<'_>], order: [&str; 3]) -> State {
                 _ => Truth::Unknown,
             };
             let message = format!("{name}: {}", condition.message);
-            return State::new(truth, &condition.reason, message);
+            return Some(State::new(truth, &condition.reason, message));
         }
     }
-    State::new(Truth::Unknown, "NoSinks", "No ReplicaSink tells.")
+    None
 }
 
 /// The sink with the largest lag; one whose lag is unknown says nothing.

@@ -89,6 +89,15 @@ impl Verdict {
         }
     }
 
+    /// With a word about records that are kept aside, if there are any and nothing is worse.
+    pub(crate) fn with_dead_letters(mut self, kept: bool) -> Self {
+        if kept && self.truth == Truth::True {
+            self.message
+                .push_str(" Some records were refused and are kept aside: see sluice.dead_letters.");
+        }
+        self
+    }
+
     /// The condition: what is, and what to do about it.
     pub(crate) fn state(&self) -> State {
         let hint = self
@@ -153,14 +162,22 @@ pub(crate) fn stall_reason(on: StalledOn) -> &'static str {
     }
 }
 
-/// A message as a sentence: with a full stop, unless it ends in one or in a statement.
+/// A message as a sentence: with a capital, unless it begins with a name, and with a full stop,
+/// unless it ends in one or in a statement.
 pub(crate) fn sentence(message: &str) -> String {
-    let message = message.trim_end();
-    if message.is_empty() || message.ends_with(['.', '!', '?', ';', '…']) {
-        message.to_owned()
+    let message = message.trim();
+    let first = message.split(' ').next().unwrap_or_default();
+    let is_word = !first.is_empty() && first.chars().all(|c| c.is_ascii_lowercase());
+    let mut text = if is_word {
+        let (capital, rest) = message.split_at(1);
+        format!("{}{rest}", capital.to_ascii_uppercase())
     } else {
-        format!("{message}.")
+        message.to_owned()
+    };
+    if !text.is_empty() && !text.ends_with(['.', '!', '?', ';', '…']) {
+        text.push('.');
     }
+    text
 }
 
 fn of_problem(problem: &Problem, phase: Option<Phase>) -> Verdict {
@@ -200,12 +217,13 @@ fn of_check(facts: &SinkFacts, phase: Option<Phase>, previous: &[Condition]) -> 
         }
         _ if has_agent => None,
         CheckState::Waiting | CheckState::Running(None) => Some(being_checked(previous)),
-        CheckState::Running(Some(trouble)) => Some(of_trouble(trouble, "check's pod")),
+        CheckState::Running(Some(trouble)) => Some(of_trouble(trouble, None)),
         CheckState::Broken { message, .. } => Some(Verdict::trouble(
             REASON,
             Phase::Pending,
             format!("The check of the prerequisites ended without a report: {message}"),
-            "none is needed if this passes: the check is made again after a minute",
+            "none for now: the check is made again after a minute; if it ends like this again, see \
+             kubectl describe job",
         )),
         CheckState::Passed(_) | CheckState::Disabled => None,
     }
@@ -259,7 +277,7 @@ fn of_pod(
         return pending(going(pod));
     }
     if let Some(trouble) = &pod.trouble {
-        return Some(of_trouble(trouble, &format!("agent's pod {}", pod.name)));
+        return Some(of_trouble(trouble, Some(&pod.name)));
     }
     if let Some(crash) = unproven(pod, report, previous, now) {
         return Some(crash);
@@ -299,11 +317,16 @@ fn unproven(
         reason: CRASH_LOOPING,
         message: format!("CrashLoopBackOff, restarted {} times: {exit}", pod.restarts),
     };
-    Some(of_trouble(&trouble, &format!("agent's pod {}", pod.name)))
+    Some(of_trouble(&trouble, Some(&pod.name)))
 }
 
-fn of_trouble(trouble: &PodTrouble, whose: &str) -> Verdict {
+/// What keeps the agent's pod from running, or the check's when no name is given.
+fn of_trouble(trouble: &PodTrouble, agent: Option<&str>) -> Verdict {
     let message = &trouble.message;
+    let whose = agent.map_or_else(|| "check's pod".to_owned(), |name| format!("agent's pod {name}"));
+    let name = agent.map_or_else(String::new, |name| format!(" {name}"));
+    let logs = format!("kubectl logs --previous{name}");
+    let describe = format!("kubectl describe pod{name}");
     let (text, phase, hint) = match trouble.reason {
         UNSCHEDULABLE => (
             format!("The {whose} finds no node: {message}"),
@@ -325,7 +348,7 @@ fn of_trouble(trouble: &PodTrouble, whose: &str) -> Verdict {
         CRASH_LOOPING => (
             format!("The {whose} keeps ending: {message}"),
             Phase::Failed,
-            "kubectl logs --previous of that pod",
+            logs.as_str(),
         ),
         _ if message.contains("OOMKilled") => (
             format!("The {whose} ran out of memory and is started again: {message}"),
@@ -335,7 +358,7 @@ fn of_trouble(trouble: &PodTrouble, whose: &str) -> Verdict {
         _ => (
             format!("The {whose} does not run: {message}"),
             Phase::Pending,
-            "",
+            describe.as_str(),
         ),
     };
     Verdict::trouble(trouble.reason, phase, text, hint)
@@ -533,10 +556,6 @@ fn snapshotting(report: &AgentStatus, phase: Phase, previous: &[Condition]) -> O
 }
 
 fn flowing(report: &AgentStatus, phase: Phase) -> Verdict {
-    let kept = match report.dead_letters {
-        0 => "",
-        _ => " Some records were refused and are kept aside: SELECT * FROM sluice.dead_letters.",
-    };
     let (reason, text) = if report.phase == AgentPhase::Stopped {
         (
             "Complete",
@@ -548,5 +567,5 @@ fn flowing(report: &AgentStatus, phase: Phase) -> Verdict {
             "The replica follows the source; a rate of 0 means that there is nothing to send.",
         )
     };
-    Verdict::calm(Truth::True, reason, phase, format!("{text}{kept}"))
+    Verdict::calm(Truth::True, reason, phase, text)
 }
