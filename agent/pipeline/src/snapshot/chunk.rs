@@ -1,8 +1,13 @@
 //! One table's copy: its chunks, and what the stream lays over them.
 
-use std::{cmp::Ordering, collections::HashMap, collections::VecDeque, sync::Arc};
+use std::{
+    cmp::Ordering,
+    collections::{HashMap, VecDeque},
+    mem,
+    sync::Arc,
+};
 
-use sluice_core::{Row, TableSchema, Watermark, source::ChunkRows};
+use sluice_core::{ColumnType, Row, TableSchema, Value, Watermark, source::ChunkRows};
 
 /// How many bytes of stream events a chunk collects before it is read again instead.
 const OVERLAY_BYTES_MAX: usize = 16 << 20;
@@ -35,6 +40,9 @@ pub(crate) enum Plan {
     Asked,
     /// The last chunk is planned.
     Complete,
+    /// The table's key is of another type by now than at the stream's place: wait for the stream
+    /// to move on.
+    Postponed,
 }
 
 /// A range of keys, `after < key <= until`.
@@ -111,6 +119,12 @@ impl TableCopy {
         }
     }
 
+    /// Forgets what is planned and read beyond the frontier, since it was seen with another key.
+    pub(crate) fn postpone(&mut self) {
+        self.chunks.clear();
+        self.plan = Plan::Postponed;
+    }
+
     /// Makes every chunk that was read or is being read be read again.
     pub(crate) fn poison(&mut self) {
         for chunk in &mut self.chunks {
@@ -126,6 +140,10 @@ impl TableCopy {
         let chunk = &mut self.chunks[index];
         if chunk.stale {
             chunk.replan();
+            return;
+        }
+        if !keys_are_alike(&rows.table, &self.schema) {
+            self.postpone();
             return;
         }
         if let Some(cut) = rows.truncated_at.clone() {
@@ -226,6 +244,40 @@ impl Chunk {
     }
 }
 
+/// Whether the keys of two shapes of a table can be compared with each other.
+pub(crate) fn keys_are_alike(one: &TableSchema, other: &TableSchema) -> bool {
+    let is_alike = |one: &ColumnType, other: &ColumnType| match (one, other) {
+        (ColumnType::Int { unsigned: a, .. }, ColumnType::Int { unsigned: b, .. }) => a == b,
+        _ => mem::discriminant(one) == mem::discriminant(other),
+    };
+    one.key.len() == other.key.len()
+        && one
+            .key_columns()
+            .zip(other.key_columns())
+            .all(|(one, other)| is_alike(&one.ty, &other.ty))
+}
+
+/// Whether a key may be one of a table's: a position may be older than the type of the key.
+pub(crate) fn fits_key(key: &Row, table: &TableSchema) -> bool {
+    let fits = |value: &Value<'_>, ty: &ColumnType| match ty {
+        ColumnType::Bool => matches!(value, Value::Bool(_)),
+        ColumnType::Int { unsigned: true, .. } => matches!(value, Value::UInt(_)),
+        ColumnType::Int { .. } | ColumnType::Year => matches!(value, Value::Int(_)),
+        ColumnType::Binary { .. } | ColumnType::Varbinary { .. } => {
+            matches!(value, Value::Bytes(_))
+        }
+        ColumnType::Time { .. } => matches!(value, Value::Time(_)),
+        ColumnType::Uuid => matches!(value, Value::Uuid(_)),
+        // Without an order of our own, the source alone compares.
+        _ => !matches!(value, Value::Int(_) | Value::UInt(_) | Value::Bool(_)),
+    };
+    key.len() == table.key.len()
+        && key
+            .values()
+            .zip(table.key_columns())
+            .all(|(value, column)| fits(&value, &column.ty))
+}
+
 /// Whether a key comes after another, for keys that order everywhere.
 fn is_after(key: &Row, other: &Row) -> bool {
     for (value, bound) in key.values().zip(other.values()) {
@@ -237,4 +289,62 @@ fn is_after(key: &Row, other: &Row) -> bool {
         }
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_core::{Column, RowBuilder, TableId};
+
+    use super::*;
+
+    const INT: ColumnType = ColumnType::Int {
+        bits: 32,
+        unsigned: false,
+    };
+    const TEXT: ColumnType = ColumnType::Varchar { length: 20 };
+
+    fn keyed_by(ty: ColumnType) -> TableSchema {
+        TableSchema {
+            id: TableId::new("d", "t"),
+            columns: vec![Column {
+                name: "id".to_owned(),
+                ty,
+                nullable: false,
+                default: None,
+                generated: false,
+                boolean: false,
+            }],
+            key: vec![0],
+        }
+    }
+
+    fn key(value: Value<'_>) -> Row {
+        let mut builder = RowBuilder::new();
+        builder.begin(1, 8);
+        builder.push(value);
+        builder.finish()
+    }
+
+    #[test]
+    fn a_frontier_of_another_type_does_not_fit_the_key() {
+        assert!(fits_key(&key(Value::Int(7)), &keyed_by(INT)));
+        assert!(!fits_key(&key(Value::Text("7")), &keyed_by(INT)));
+        assert!(!fits_key(&key(Value::Int(7)), &keyed_by(TEXT)));
+        assert!(fits_key(&key(Value::Text("7")), &keyed_by(TEXT)));
+    }
+
+    #[test]
+    fn keys_of_the_same_kind_are_alike_whatever_their_width() {
+        let wide = ColumnType::Int {
+            bits: 64,
+            unsigned: false,
+        };
+        let unsigned = ColumnType::Int {
+            bits: 32,
+            unsigned: true,
+        };
+        assert!(keys_are_alike(&keyed_by(INT), &keyed_by(wide)));
+        assert!(!keys_are_alike(&keyed_by(INT), &keyed_by(unsigned)));
+        assert!(!keys_are_alike(&keyed_by(INT), &keyed_by(TEXT)));
+    }
 }

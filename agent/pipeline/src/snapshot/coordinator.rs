@@ -18,7 +18,7 @@ use crate::{
     intake::StoppedTables,
     route::Router,
     snapshot::{
-        chunk::{Chunk, ChunkState, Plan, TableCopy, Zone},
+        chunk::{Chunk, ChunkState, Plan, TableCopy, Zone, fits_key, keys_are_alike},
         refill,
     },
 };
@@ -219,6 +219,11 @@ impl Coordinator {
         if watermark.is_some() {
             self.watermark = watermark;
         }
+        for copy in self.copies.values_mut() {
+            if copy.plan == Plan::Postponed {
+                copy.plan = Plan::Open;
+            }
+        }
     }
 
     /// What becomes of one stream event: it is pushed, changed or not, or held, or dropped.
@@ -299,9 +304,17 @@ impl Coordinator {
             return;
         }
         match result.outcome {
+            JobOutcome::Boundary { .. } if copy.plan != Plan::Asked => {}
             JobOutcome::Boundary { until, rows, .. } => {
                 self.last_id = next_id;
                 copy.chunk_rows = Some(rows);
+                if until
+                    .as_ref()
+                    .is_some_and(|until| !fits_key(until, &copy.schema))
+                {
+                    copy.postpone();
+                    return;
+                }
                 copy.plan = if until.is_some() {
                     Plan::Open
                 } else {
@@ -428,7 +441,8 @@ impl Coordinator {
 
     /// Begins to copy a table from its first row; the target may hold rows of it.
     fn restart_copy(&mut self, schema: &Arc<TableSchema>) {
-        let state = if self.limits.copy_new_tables {
+        let is_wanted = self.limits.copy_new_tables || self.copies.contains_key(&schema.id);
+        let state = if is_wanted {
             TableState::fresh(true)
         } else {
             TableState::Streaming
@@ -458,7 +472,7 @@ impl Coordinator {
             // Everything before the view is in it; the caller keeps what comes after apart.
             return None;
         }
-        if change.table.key.len() != copy.schema.key.len() {
+        if !keys_are_alike(&change.table, &copy.schema) {
             // The key changed and its schema change is yet to come: begin anew.
             let schema = Arc::clone(&change.table);
             self.restart_copy(&schema);
@@ -561,7 +575,13 @@ impl Coordinator {
             }
         }
         let is_new = known.is_none_or(|known| !known.same_shape(schema));
-        if let Some(copy) = self.copies.get_mut(table).filter(|_| is_new) {
+        let copy = self.copies.get_mut(table);
+        if copy
+            .as_ref()
+            .is_some_and(|copy| !keys_are_alike(&copy.schema, schema))
+        {
+            self.restart_copy(schema);
+        } else if let Some(copy) = copy.filter(|_| is_new) {
             copy.poison();
             copy.schema = Arc::clone(schema);
         }

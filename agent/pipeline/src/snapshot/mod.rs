@@ -24,4 +24,5 @@ mod coordinator;
 pub(crate) mod readers;
 mod refill;
 
+pub(crate) use chunk::fits_key;
 pub use coordinator::{Coordinator, CopyLimits, Job, JobKind, JobOutcome, JobResult, ReadyChunk};
