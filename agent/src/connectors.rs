@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use sluice_agent_api::{
     AgentConfig, SecretStore,
-    config::{SinkSystem, SourceConfig, SourceSystem},
-    status::Check,
+    config::{ConnectionConfig, SinkSystem, SourceConfig, SourceSystem},
+    status::{Check, StalledOn},
 };
 use sluice_core::{Sink, Source, TableId, TableSelection};
 use sluice_mysql::MysqlSource;
@@ -37,6 +37,44 @@ pub(crate) fn sink(config: &AgentConfig, secrets: &Arc<dyn SecretStore>) -> Box<
                 Arc::clone(secrets),
             ))
         }
+    }
+}
+
+/// The system and the address of an end, for messages.
+pub(crate) fn place(config: &AgentConfig, on: StalledOn) -> String {
+    let address =
+        |connection: &ConnectionConfig| format!("{}:{}", connection.host, connection.port);
+    match on {
+        StalledOn::Source => match &config.source.system {
+            SourceSystem::Mysql(mysql) => format!("MySQL at {}", address(&mysql.connection)),
+        },
+        StalledOn::Target => match &config.sink.system {
+            SinkSystem::Postgres(postgres) => {
+                format!("PostgreSQL at {}", address(&postgres.connection))
+            }
+        },
+    }
+}
+
+/// How to find out why an end gives no answer.
+pub(crate) fn stall_hint(config: &AgentConfig, on: StalledOn) -> String {
+    match on {
+        StalledOn::Source => match &config.source.system {
+            SourceSystem::Mysql(_) => {
+                "see whether the server runs and what the network between drops; the agent \
+                goes on by itself when it answers"
+                    .to_owned()
+            }
+        },
+        StalledOn::Target => match &config.sink.system {
+            SinkSystem::Postgres(_) => format!(
+                "see whether the server runs and what the network between drops; what blocks the agent there \
+                 shows: SELECT b.pid, b.usename, b.application_name, b.state, b.xact_start FROM pg_stat_activity AS a \
+                 CROSS JOIN unnest(pg_blocking_pids(a.pid)) AS p JOIN pg_stat_activity AS b ON b.pid = p \
+                 WHERE a.application_name = left('sluice/{}', 63)",
+                config.pipeline.replace('\'', "''")
+            ),
+        },
     }
 }
 

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use sluice_agent_api::{AgentStatus, status::Phase};
+use sluice_agent_api::{
+    AgentStatus,
+    status::{Phase, StalledOn},
+};
 
 const LAG_SECONDS: &str = "sluice_lag_seconds";
 const LAG_BYTES: &str = "sluice_lag_bytes";
@@ -15,6 +18,9 @@ const NULLED_VALUES: &str = "sluice_nulled_values_total";
 const READY: &str = "sluice_pipeline_ready";
 const PHASE: &str = "sluice_phase";
 const ERROR: &str = "sluice_pipeline_error";
+const STALLED: &str = "sluice_stalled_seconds";
+const STALLS: &str = "sluice_stalls_total";
+const RESNAPSHOTS: &str = "sluice_resnapshots_total";
 const RETENTION: &str = "sluice_log_retention_seconds";
 const BUILD: &str = "sluice_build_info";
 
@@ -121,6 +127,7 @@ pub(crate) fn render(pipelines: &[AgentStatus]) -> String {
             error.map(|error| (error.reason.clone(), 1.0)).collect()
         },
     );
+    stalls(&mut page);
     page.each(
         RETENTION,
         "gauge",
@@ -130,6 +137,47 @@ pub(crate) fn render(pipelines: &[AgentStatus]) -> String {
     page.head(BUILD, "gauge", "The agent's version.");
     page.sample(BUILD, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     page.text
+}
+
+/// Ends that give no answer, and copies that were asked for.
+fn stalls(page: &mut Page<'_>) {
+    page.labelled(
+        STALLED,
+        "gauge",
+        "For how long an end has given no answer; 0 while it does.",
+        "on",
+        stalled,
+    );
+    page.labelled(
+        STALLS,
+        "counter",
+        "How often an end began to give no answer since the agent started.",
+        "on",
+        |status| {
+            let counts = status.stalls;
+            vec![
+                ("Source".to_owned(), counts.source as f64),
+                ("Target".to_owned(), counts.target as f64),
+            ]
+        },
+    );
+    page.each(
+        RESNAPSHOTS,
+        "counter",
+        "Requests to copy tables again that were taken on since the agent started.",
+        |status| Some(status.resnapshots_total as f64),
+    );
+}
+
+/// How long each end has been silent.
+fn stalled(status: &AgentStatus) -> Vec<(String, f64)> {
+    let seconds = |on: StalledOn| {
+        let stall = status.stalled.as_ref().filter(|stall| stall.on == on);
+        stall.map_or(0.0, |stall| stall.seconds as f64)
+    };
+    [StalledOn::Source, StalledOn::Target]
+        .map(|on| (format!("{on:?}"), seconds(on)))
+        .into()
 }
 
 /// Nulled values by column, as far as there is room for columns.
@@ -230,7 +278,7 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use sluice_agent_api::status::{Lag, LastError, TableStatus};
+    use sluice_agent_api::status::{Lag, LastError, Stall, TableStatus};
 
     use super::*;
 
@@ -261,6 +309,12 @@ mod tests {
                 reason: "Unreachable".into(),
                 ..LastError::default()
             }),
+            stalled: Some(Stall {
+                on: StalledOn::Target,
+                seconds: 9,
+                message: "x".into(),
+                hint: None,
+            }),
             ..AgentStatus::default()
         }
     }
@@ -277,6 +331,8 @@ mod tests {
             format!("sluice_phase{{{labels},phase=\"Streaming\"}} 1"),
             format!("sluice_phase{{{labels},phase=\"Failed\"}} 0"),
             format!("sluice_pipeline_error{{{labels},reason=\"Unreachable\"}} 1"),
+            format!("sluice_stalled_seconds{{{labels},on=\"Target\"}} 9"),
+            format!("sluice_stalled_seconds{{{labels},on=\"Source\"}} 0"),
             format!("sluice_nulled_values_total{{{labels},column=\"other\"}} 100"),
         ] {
             assert!(

@@ -4,13 +4,16 @@ use std::time::SystemTime;
 
 use sluice_agent_api::{
     AgentConfig, AgentStatus,
-    status::{Lag, LastError, Phase, SnapshotProgress, TableStatus},
+    status::{Lag, LastError, Phase, SnapshotProgress, Stall, StallCounts, StalledOn, TableStatus},
 };
 use sluice_core::{TableState, value::civil_from_days};
 use sluice_pipeline::{
     ProgressReport,
     progress::{ErrorReport, Phase as PipelinePhase},
+    stall::{self, StallReport},
 };
+
+use crate::connectors;
 
 /// The status of a pipeline.
 pub(crate) fn agent_status(
@@ -46,8 +49,13 @@ pub(crate) fn agent_status(
         nulled_values: report.nulled_values.clone(),
         last_error: report.last_error.as_ref().map(last_error),
         retention_seconds: report.retention_seconds,
-        stalled: None,
-        resnapshot_id: None,
+        stalled: report.stall.as_ref().map(|found| stall(config, found)),
+        resnapshot_id: report.request.clone(),
+        stalls: StallCounts {
+            source: report.stalls.source,
+            target: report.stalls.target,
+        },
+        resnapshots_total: report.requests_total,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: rfc3339(started_at),
     }
@@ -104,6 +112,28 @@ fn table_status(state: &TableState) -> TableStatus {
                 at: String::new(),
             }),
         },
+    }
+}
+
+fn stall(config: &AgentConfig, report: &StallReport) -> Stall {
+    let on = match report.on {
+        stall::StalledOn::Source => StalledOn::Source,
+        stall::StalledOn::Target => StalledOn::Target,
+    };
+    let (place, since, what) = (
+        connectors::place(config, on),
+        rfc3339(report.since),
+        &report.what,
+    );
+    let hint = report.hint.clone();
+    Stall {
+        on,
+        seconds: report.duration.as_secs(),
+        message: match &report.cause {
+            Some(cause) => format!("{place} has been waiting since {since}, {what}: {cause}"),
+            None => format!("{place} has given no answer since {since}: {what}"),
+        },
+        hint: Some(hint.unwrap_or_else(|| connectors::stall_hint(config, on))),
     }
 }
 

@@ -10,7 +10,7 @@ use sluice_agent_api::{
 };
 use sluice_core::{Error, Reason, Result, TableId};
 use sluice_pipeline::{
-    FinishWhen, PipelineConfig, SnapshotMode,
+    FinishWhen, PipelineConfig, ResnapshotRequest, SnapshotMode,
     route::{Mask, RouteConfig, Router},
 };
 
@@ -44,6 +44,10 @@ pub(crate) fn pipeline_config(
         delay_max: Duration::from_millis(config.batch.delay_ms_max),
         router: router(&config.tables)?,
         resnapshot: options.resnapshot.clone(),
+        request: config.resnapshot.as_ref().map(|request| ResnapshotRequest {
+            id: request.id.clone(),
+            tables: request.tables.clone(),
+        }),
         finish: options.finish,
     })
 }

@@ -50,6 +50,12 @@ pub struct AgentStatus {
     /// has taken on: its tables are being copied, or are copied already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resnapshot_id: Option<String>,
+    /// How often each end has stalled since the agent started.
+    #[serde(default, skip_serializing_if = "StallCounts::is_zero")]
+    pub stalls: StallCounts,
+    /// Requests to copy tables again that were taken on since the agent started.
+    #[serde(default)]
+    pub resnapshots_total: u64,
     /// The agent's version.
     #[serde(default)]
     pub agent_version: String,
@@ -71,6 +77,25 @@ pub struct Stall {
     /// What to do, preferably the exact statement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+}
+
+/// How often each end has stalled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StallCounts {
+    /// The source.
+    #[serde(default)]
+    pub source: u64,
+    /// The target.
+    #[serde(default)]
+    pub target: u64,
+}
+
+impl StallCounts {
+    /// Whether neither has.
+    pub fn is_zero(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// An end of a pipeline.

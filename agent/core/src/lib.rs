@@ -22,10 +22,10 @@ pub use event::{
     Batch, ChangeEvent, RowChange, RowOperation, SchemaChange, SnapshotChunk, Transaction,
 };
 pub use gtid::GtidSet;
-pub use position::{LogPosition, Position, SnapshotState, TableState, Watermark};
+pub use position::{LogPosition, Position, Requests, SnapshotState, TableState, Watermark};
 pub use row::{Row, RowBuilder};
 pub use schema::{Column, ColumnType, TableId, TableSchema};
 pub use selection::TableSelection;
-pub use sink::{Sink, WriteOutcome};
+pub use sink::{Sink, SinkObserver, WriteOutcome};
 pub use source::{ChunkRequest, SnapshotReader, Source, SourceBatch};
 pub use value::Value;

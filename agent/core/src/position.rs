@@ -27,6 +27,44 @@ pub struct Position {
     pub log: LogPosition,
     /// Which rows of which tables are.
     pub tables: Arc<SnapshotState>,
+    /// Which requests to copy tables again are in `tables` already.
+    #[serde(default, skip_serializing_if = "Requests::is_empty")]
+    pub requests: Requests,
+}
+
+/// The ids of requests that were taken on, so that each is done once. Only the newest are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Requests(Arc<[String]>);
+
+/// How many ids are kept: a rolled-back configuration may bring an older request again.
+const REQUESTS_MAX: usize = 16;
+
+impl Requests {
+    /// Whether the request is taken on.
+    pub fn contains(&self, id: &str) -> bool {
+        self.0.iter().any(|known| known == id)
+    }
+
+    /// Adds a request that is taken on with the position that it is stored with.
+    pub fn insert(&mut self, id: &str) {
+        if self.contains(id) {
+            return;
+        }
+        let start = (self.0.len() + 1).saturating_sub(REQUESTS_MAX);
+        let kept = self.0.iter().skip(start).cloned();
+        self.0 = kept.chain([id.to_owned()]).collect();
+    }
+
+    /// The newest request.
+    pub fn newest(&self) -> Option<&str> {
+        self.0.last().map(String::as_str)
+    }
+
+    /// Whether there was none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// A place in a source's log, always between two transactions.
@@ -247,5 +285,18 @@ mod tests {
         for text in ["binlog", ":4", "lsn:zz", "kafka:a"] {
             assert!(text.parse::<LogPosition>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_request_is_remembered_until_many_newer_ones_have_come() {
+        let mut requests = Requests::default();
+        for id in 0..REQUESTS_MAX {
+            requests.insert(&id.to_string());
+        }
+        requests.insert("0");
+        assert!(requests.contains("0") && requests.contains("15"));
+        assert_eq!(requests.newest(), Some("15"), "a known one is not newer");
+        requests.insert("16");
+        assert!(!requests.contains("0") && requests.contains("1"));
     }
 }

@@ -51,6 +51,38 @@ pub trait Sink: Send {
     /// The position up to which commits are durable, for [`Source::confirm`](crate::Source::confirm).
     /// May lag behind what is committed where the target flushes later.
     async fn durable(&mut self) -> Result<Option<Position>>;
+
+    /// Somebody who can look, from beside, at what the target does about a call that takes long;
+    /// none where that can't be told. Called after `open`, and good until the next `open`.
+    fn observer(&self) -> Option<Arc<dyn SinkObserver>> {
+        None
+    }
+}
+
+/// Looks at a [`Sink`]'s session from beside.
+#[async_trait]
+pub trait SinkObserver: Send + Sync {
+    /// What the target does for the session now. Uses a connection of its own; an error says that
+    /// the target can't be reached that way either.
+    async fn observe(&self) -> Result<Activity>;
+}
+
+/// What a target does for a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Activity {
+    /// It works, or rows are on their way.
+    Working,
+    /// It waits for somebody else.
+    Blocked {
+        /// For whom, in words.
+        cause: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// It waits for the session's next command.
+    Idle,
+    /// The session has ended.
+    Gone,
 }
 
 /// What became of a batch.

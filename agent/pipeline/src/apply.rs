@@ -15,6 +15,7 @@ use crate::{
     progress::Progress,
     queue::{Parcel, ParcelEnd},
     route::Router,
+    stall::TargetWatch,
 };
 
 /// Commits closer together than this are joined, so that a busy target is not kept busy with
@@ -26,6 +27,9 @@ const IDLE_COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 const DURABLE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the loop turns when nothing comes.
 const IDLE_TURN: Duration = Duration::from_millis(250);
+
+/// How many tables of a batch are named.
+const TABLES_NAMED_MAX: usize = 3;
 
 /// How one batch is cut.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +53,7 @@ pub(crate) struct Apply {
     pub(crate) finish: FinishWhen,
     /// End as soon as every table is copied.
     pub(crate) until_copied: bool,
+    pub(crate) watch: TargetWatch,
 }
 
 /// Why the loop ended without an error.
@@ -115,7 +120,8 @@ impl Apply {
                 committed_at = Instant::now();
             }
             if durable_at.elapsed() >= DURABLE_INTERVAL {
-                if let Some(position) = sink.durable().await? {
+                let what = || "asking what is flushed".to_owned();
+                if let Some(position) = self.watch.call(what, sink.durable()).await? {
                     self.durable.send_replace(Some(position.log));
                 }
                 durable_at = Instant::now();
@@ -192,7 +198,8 @@ impl Apply {
         if batch.is_empty() {
             return Ok(());
         }
-        let outcome = sink.write(batch).await?;
+        let written = self.watch.call(|| described(batch), sink.write(batch));
+        let outcome = written.await?;
         pending.open = true;
         pending.rows += batch.row_count as u64;
         for event in &batch.events {
@@ -224,7 +231,8 @@ impl Apply {
             return Ok(());
         };
         self.stopped.lay_over(&mut end.position.tables);
-        sink.commit(&end.position).await?;
+        let what = || "committing".to_owned();
+        self.watch.call(what, sink.commit(&end.position)).await?;
         self.progress
             .committed(&end.position, std::mem::take(&mut pending.rows));
         self.progress
@@ -232,6 +240,50 @@ impl Apply {
         pending.open = false;
         Ok(())
     }
+}
+
+/// What a batch holds, for people.
+fn described(batch: &Batch) -> String {
+    let mut tables: Vec<&TableId> = Vec::new();
+    let (mut changes, mut copied, mut schema_changes) = (0, 0, 0);
+    for event in &batch.events {
+        match event {
+            ChangeEvent::Row(_) => changes += 1,
+            ChangeEvent::Chunk(chunk) => copied += chunk.rows.len(),
+            ChangeEvent::Schema(_) => schema_changes += 1,
+            ChangeEvent::TransactionEnd(_) => continue,
+        }
+        if let Some(table) = event.table().filter(|table| !tables.contains(table)) {
+            tables.push(table);
+        }
+    }
+    let counted = |count: usize, what: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {what}")),
+        _ => Some(format!("{count} {what}s")),
+    };
+    let pieces: Vec<String> = [
+        counted(schema_changes, "schema change"),
+        counted(changes, "row change"),
+        counted(copied, "copied row"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let named: Vec<String> = tables
+        .iter()
+        .take(TABLES_NAMED_MAX)
+        .map(ToString::to_string)
+        .collect();
+    let more = match tables.len().saturating_sub(TABLES_NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more tables"),
+    };
+    format!(
+        "writing {} of {}{more}",
+        pieces.join(", "),
+        named.join(", ")
+    )
 }
 
 enum Gathered {

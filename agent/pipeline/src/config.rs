@@ -28,8 +28,19 @@ pub struct PipelineConfig {
     /// Patterns over `schema.table`: tables to copy again at the start, whatever their state. `*`
     /// alone starts over at the log's present end.
     pub resnapshot: Vec<String>,
+    /// The same, once and for all: a request whose id the target knows is done.
+    pub request: Option<ResnapshotRequest>,
     /// When the run ends by itself.
     pub finish: FinishWhen,
+}
+
+/// A request to copy tables again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResnapshotRequest {
+    /// Tells it from every other one.
+    pub id: String,
+    /// Patterns over `schema.table`; `*` alone starts over at the log's present end.
+    pub tables: Vec<String>,
 }
 
 /// When present rows are copied.

@@ -3,11 +3,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sluice_core::{
-    ChangeEvent, Class, Error, LogPosition, Position, Reason, Result, SnapshotReader,
+    ChangeEvent, Class, Error, LogPosition, Position, Reason, Requests, Result, SnapshotReader,
     SnapshotState, Source, SourceBatch, TableId, TableState, Watermark,
 };
 use tokio::{
@@ -21,6 +21,7 @@ use crate::{
     queue::{ParcelEnd, ParcelSender},
     route::Router,
     snapshot::{Coordinator, CopyLimits, readers::Readers},
+    stall::{Waits, for_queue, for_source},
 };
 
 /// How often the end of the log is asked for.
@@ -96,6 +97,8 @@ pub(crate) struct Intake {
     pub(crate) stopped: Arc<StoppedTables>,
     /// The position that is durable in the target.
     pub(crate) durable: watch::Receiver<Option<LogPosition>>,
+    /// Goes along with every position.
+    pub(crate) requests: Requests,
     pub(crate) limits: CopyLimits,
     /// Reads the open view of a table without a key.
     pub(crate) view_reader: Option<Box<dyn SnapshotReader>>,
@@ -115,7 +118,9 @@ impl Intake {
             if at_boundary && !self.hand_on(source).await? {
                 return Ok(());
             }
-            readers.start_jobs(source, &mut self.coordinator).await?;
+            let started = readers.start_jobs(source, &mut self.coordinator);
+            for_source(&self.progress, connecting_reader, started).await?;
+            self.progress.waits(Waits::listen);
             tokio::select! {
                 biased;
                 Some(result) = readers.finished() => {
@@ -125,7 +130,12 @@ impl Intake {
                     }
                     self.coordinator.finish_job(result);
                 }
-                _ = log_end.tick() => self.progress.log_end(source.log_end().await?),
+                _ = log_end.tick() => {
+                    let asked_at = Instant::now();
+                    let what = || "asking for the end of the log".to_owned();
+                    let end = for_source(&self.progress, what, source.log_end()).await?;
+                    self.progress.log_end(asked_at, end);
+                }
                 changed = self.durable.changed() => {
                     if changed.is_err() {
                         return Ok(());
@@ -136,6 +146,7 @@ impl Intake {
                     }
                 }
                 batch = source.next() => {
+                    self.progress.waits(Waits::heard);
                     let batch = batch?;
                     at_boundary = batch.position.is_some();
                     if !self.take_batch(batch).await? {
@@ -216,6 +227,7 @@ impl Intake {
             position: Position {
                 log: self.coordinator.position().clone(),
                 tables: Arc::clone(self.coordinator.tables()),
+                requests: self.requests.clone(),
             },
             watermark: self.coordinator.watermark().cloned(),
             commit_time_micros,
@@ -224,7 +236,10 @@ impl Intake {
         if routed.is_empty() && end.is_none() {
             return Ok(true);
         }
-        Ok(self.parcels.send(routed, end).await)
+        // While there is no room the stream is not listened to, so that its silence says nothing.
+        self.progress.waits(Waits::heard);
+        let sent = self.parcels.send(routed, end);
+        Ok(for_queue(&self.progress, sent).await)
     }
 
     /// Hands on what is complete at this boundary; `false` when the queue is closed.
@@ -238,8 +253,11 @@ impl Intake {
             return Ok(true);
         };
         // The stream stands still here, so the view can't be older than what has passed.
-        let mut reader = source.snapshot_reader().await?;
-        let view = match reader.open_view(&table).await {
+        let reader = source.snapshot_reader();
+        let mut reader = for_source(&self.progress, connecting_reader, reader).await?;
+        let what = || format!("opening a view of table {table}");
+        let opened = for_source(&self.progress, what, reader.open_view(&table));
+        let view = match opened.await {
             Ok(view) => view,
             Err(error) if error.reason() == Reason::TableMissing => {
                 self.coordinator.abandon(&table);
@@ -265,7 +283,9 @@ impl Intake {
             return Ok(true);
         };
         loop {
-            let rows = reader.read_view(VIEW_PIECE_BYTES).await?;
+            let what = || format!("reading rows of table {table}");
+            let rows = reader.read_view(VIEW_PIECE_BYTES);
+            let rows = for_source(&self.progress, what, rows).await?;
             self.progress.beat_intake();
             let done = rows.is_empty();
             let events = self.coordinator.view_rows(table, rows);
@@ -278,6 +298,10 @@ impl Intake {
             }
         }
     }
+}
+
+fn connecting_reader() -> String {
+    "connecting to read the present rows of tables".to_owned()
 }
 
 /// Cuts off the events of transactions that begin at or after a place of the log.

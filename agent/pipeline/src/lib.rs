@@ -5,7 +5,7 @@
 //! Reading order follows the data: [`run`](run()) opens both ends and starts two loops; `intake`
 //! pulls the stream through [`snapshot`] (what a copy in progress lets pass) and [`route`] (what
 //! this sink wants of it) into a bounded queue; `apply` empties the queue into the sink and commits.
-//! [`progress`] is what both loops tell the outside; `retry` paces the attempts after errors.
+//! [`progress`] is what both loops tell the outside, [`stall`] what they wait for; `retry` paces the attempts after errors.
 
 mod apply;
 pub mod config;
@@ -16,7 +16,8 @@ mod retry;
 pub mod route;
 mod run;
 pub mod snapshot;
+pub mod stall;
 
-pub use config::{FinishWhen, PipelineConfig, SnapshotMode};
+pub use config::{FinishWhen, PipelineConfig, ResnapshotRequest, SnapshotMode};
 pub use progress::{Progress, ProgressReport};
 pub use run::{Finish, run};

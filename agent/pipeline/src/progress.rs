@@ -10,12 +10,16 @@ use sluice_core::{
     Error, Position, TableId, TableState, Watermark, position::SnapshotState, source::LogEnd,
 };
 
+use crate::stall::{StallReport, StalledOn, Waiter, Waits};
+
 /// The window over which the rate is averaged.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
 /// How many samples of the log's end are kept while they are not reached.
 const LOG_ENDS_MAX: usize = 64;
 /// Within this lag a pipeline that follows the log counts as up to date.
 const READY_LAG_SECONDS_MAX: f64 = 60.0;
+/// What the source said of its log's end is true of the present for this long.
+const LOG_END_AGE_MAX: Duration = Duration::from_secs(3);
 /// A loop that has not turned for this long is not working.
 const READY_SILENCE_MAX: Duration = Duration::from_secs(12);
 
@@ -96,6 +100,23 @@ pub struct ProgressReport {
     pub last_error: Option<ErrorReport>,
     /// Until the log's oldest unread part may be purged.
     pub retention_seconds: Option<u64>,
+    /// The end that gives no answer.
+    pub stall: Option<StallReport>,
+    /// How often an end began to give no answer since the start, by end.
+    pub stalls: StallCounts,
+    /// The newest request to copy tables again that was taken on.
+    pub request: Option<String>,
+    /// How many such requests were taken on since the start.
+    pub requests_total: u64,
+}
+
+/// How often each end stalled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StallCounts {
+    /// The source.
+    pub source: u64,
+    /// The target.
+    pub target: u64,
 }
 
 /// A pipeline's progress, shared between its loops and whoever watches it.
@@ -111,8 +132,8 @@ struct State {
     rates: VecDeque<(Instant, u64)>,
     /// Ends of the log that are not reached yet, with the time when they were the end.
     log_ends: VecDeque<(SystemTime, Watermark)>,
-    /// The newest end of the log.
-    log_end: Option<LogEnd>,
+    /// The newest end of the log, and when it was asked for.
+    log_end: Option<(Instant, LogEnd)>,
     /// Everything before this time is applied.
     caught_up_at: Option<SystemTime>,
     /// When the last table was copied.
@@ -126,6 +147,9 @@ struct State {
     copied: BTreeMap<TableId, u64>,
     intake_beat: Instant,
     apply_beat: Instant,
+    waits: Waits,
+    /// Whether the pipeline ended because nothing is left to do.
+    complete: bool,
 }
 
 impl Progress {
@@ -150,6 +174,8 @@ impl Progress {
                 expected: BTreeSet::new(),
                 intake_beat: Instant::now(),
                 apply_beat: Instant::now(),
+                waits: Waits::default(),
+                complete: false,
             }),
         }
     }
@@ -161,11 +187,17 @@ impl Progress {
         state.report.clone()
     }
 
-    /// Whether a loop has not turned for longer than `silence_max` although nothing is known to be wrong.
+    /// Whether a loop has not turned for longer than `silence_max` and does not wait for anything: a
+    /// fault of this process, which a restart mends. A loop that waits for an answer of the source or
+    /// of the target, or for the other loop, is not stuck, however long that takes: a restart would
+    /// only wait again. Neither is a pipeline that connects or waits for a person.
     pub fn is_stuck(&self, silence_max: Duration) -> bool {
         let state = self.lock();
         let running = matches!(state.report.phase, Phase::Snapshotting | Phase::Streaming);
-        running && state.silence() > silence_max
+        let hangs =
+            |beat: Instant, waiter| beat.elapsed() > silence_max && !state.waits.is_waiting(waiter);
+        running
+            && (hangs(state.intake_beat, Waiter::Intake) || hangs(state.apply_beat, Waiter::Apply))
     }
 
     /// Whether every table is copied.
@@ -184,12 +216,17 @@ impl Progress {
 
     pub(crate) fn connecting(&self) {
         let mut state = self.lock();
-        state.report.phase = Phase::Pending;
+        // A pipeline that waits for a person does so until it flows again.
+        if state.report.phase != Phase::Failed {
+            state.report.phase = Phase::Pending;
+        }
+        // How far the target was is still true, how far the source is must be asked again: the lag
+        // is counted on from there.
         state.applied = None;
         state.log_end = None;
         state.log_ends.clear();
-        state.caught_up_at = None;
         state.copied_at = None;
+        state.waits.clear();
     }
 
     pub(crate) fn streaming(&self, position: &Position) {
@@ -198,6 +235,7 @@ impl Progress {
         state.intake_beat = Instant::now();
         state.apply_beat = Instant::now();
         state.set_position(position);
+        state.report.request = position.requests.newest().map(str::to_owned);
     }
 
     pub(crate) fn retrying(&self, error: &Error) {
@@ -206,8 +244,16 @@ impl Progress {
         state.report.last_error = Some(ErrorReport::new(error));
     }
 
+    /// Everything is done that was to be done.
+    pub(crate) fn completed(&self) {
+        let mut state = self.lock();
+        state.complete = true;
+        state.report.last_error = None;
+    }
+
     pub(crate) fn ended(&self, error: Option<&Error>) {
         let mut state = self.lock();
+        state.waits.clear();
         state.report.phase = if error.is_some() {
             Phase::Failed
         } else {
@@ -220,6 +266,16 @@ impl Progress {
 
     pub(crate) fn beat_intake(&self) {
         self.lock().intake_beat = Instant::now();
+    }
+
+    /// Changes what is known of waiting loops.
+    pub(crate) fn waits<T>(&self, change: impl FnOnce(&mut Waits) -> T) -> T {
+        change(&mut self.lock().waits)
+    }
+
+    /// A request to copy tables again is taken on.
+    pub(crate) fn took_request(&self) {
+        self.lock().report.requests_total += 1;
     }
 
     pub(crate) fn beat_apply(&self) {
@@ -292,15 +348,17 @@ impl Progress {
             .or_default() += count;
     }
 
-    pub(crate) fn log_end(&self, end: LogEnd) {
+    /// The log's end as it was at some moment after it was asked for.
+    pub(crate) fn log_end(&self, asked_at: Instant, end: LogEnd) {
         let mut state = self.lock();
         state.report.retention_seconds = end.retention_seconds;
         if state.log_ends.len() < LOG_ENDS_MAX {
-            state
-                .log_ends
-                .push_back((SystemTime::now(), end.watermark.clone()));
+            state.log_ends.push_back((
+                SystemTime::now() - asked_at.elapsed(),
+                end.watermark.clone(),
+            ));
         }
-        state.log_end = Some(end);
+        state.log_end = Some((asked_at, end));
         state.pass_log_ends();
     }
 }
@@ -356,6 +414,7 @@ impl State {
         self.refresh_rate();
         self.refresh_snapshot();
         self.refresh_lag();
+        self.refresh_stall();
         let flows = matches!(self.report.phase, Phase::Snapshotting | Phase::Streaming)
             && self.silence() < READY_SILENCE_MAX;
         let copying = self.report.phase == Phase::Snapshotting;
@@ -368,7 +427,22 @@ impl State {
             .tables
             .values()
             .any(|state| matches!(state, TableState::Stopped { .. }) && !state.is_paused());
-        self.report.ready = flows && (copying || fresh) && none_failed;
+        let unhindered = self.report.stall.is_none() && self.report.last_error.is_none();
+        self.report.ready =
+            (flows && unhindered && (copying || fresh) || self.complete) && none_failed;
+    }
+
+    fn refresh_stall(&mut self) {
+        let stall = self.waits.stall();
+        let on = |stall: &Option<StallReport>| stall.as_ref().map(|stall| stall.on);
+        if on(&stall) != on(&self.report.stall) {
+            match on(&stall) {
+                Some(StalledOn::Source) => self.report.stalls.source += 1,
+                Some(StalledOn::Target) => self.report.stalls.target += 1,
+                None => {}
+            }
+        }
+        self.report.stall = stall;
     }
 
     fn refresh_rate(&mut self) {
@@ -417,17 +491,25 @@ impl State {
     }
 
     fn refresh_lag(&mut self) {
-        let (Some(end), Some(applied)) = (&self.log_end, &self.applied) else {
-            self.report.lag_bytes = None;
-            self.report.lag_seconds = None;
-            return;
-        };
-        self.report.lag_bytes = Some(end.bytes_after(applied));
-        if applied.has_reached(&end.watermark) == Some(true) {
-            self.report.lag_seconds = Some(0.0);
+        self.report.lag_bytes = None;
+        self.report.lag_seconds = None;
+        if self.report.phase == Phase::Stopped {
             return;
         }
-        // Everything up to both times is applied, so the later one bounds the lag.
+        if let (Some((asked_at, end)), Some(applied)) = (&self.log_end, &self.applied) {
+            let is_behind = applied.has_reached(&end.watermark) != Some(true);
+            let is_recent = asked_at.elapsed() < LOG_END_AGE_MAX;
+            // An older end shows what is missing at least, but never that nothing is.
+            if is_behind || is_recent {
+                self.report.lag_bytes = Some(end.bytes_after(applied));
+            }
+            if is_recent && !is_behind {
+                self.report.lag_seconds = Some(0.0);
+                return;
+            }
+        }
+        // Everything up to both times is applied, so the later one bounds the lag. Of a source that
+        // can't be asked nothing newer is known: there may be changes since then.
         let upto = self.caught_up_at.max(self.applied_commit_time);
         let age = |time: SystemTime| SystemTime::now().duration_since(time).unwrap_or_default();
         self.report.lag_seconds = upto.map(|time| age(time).as_secs_f64());

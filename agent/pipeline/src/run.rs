@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use sluice_core::{
-    Class, Error, LogPosition, Position, Reason, Result, Sink, SnapshotState, Source, TableId,
-    TableSchema, TableState, selection::matches,
+    Class, Error, LogPosition, Position, Reason, Requests, Result, Sink, SnapshotState, Source,
+    TableId, TableSchema, TableState, position::Frontier, selection::matches,
 };
 use tokio::{sync::watch, time::timeout};
 use tracing::{info, warn};
@@ -16,11 +16,14 @@ use crate::{
     progress::Progress,
     queue::queue,
     retry::Backoff,
-    snapshot::{Coordinator, CopyLimits},
+    snapshot::{Coordinator, CopyLimits, fits_key},
+    stall::{TargetWatch, for_source},
 };
 
 /// How long a pipeline that was asked to stop may take to reach a transaction boundary.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
+/// How long it may take to open one end.
+const OPEN_MAX: Duration = Duration::from_secs(180);
 /// How many bytes the chunks that are read ahead may take together.
 const CHUNKS_BYTES_MAX: usize = 48 << 20;
 
@@ -65,6 +68,9 @@ pub async fn run(
         let error = match ended {
             Ok(finish) => {
                 progress.ended(None);
+                if finish == Finish::SnapshotDone {
+                    progress.completed();
+                }
                 info!(pipeline = config.name, ?finish, "pipeline ended");
                 return Ok(finish);
             }
@@ -125,10 +131,20 @@ impl Session<'_> {
             progress,
             stop,
         } = self;
-        let stored = sink.open().await?;
+        let mut watch = TargetWatch {
+            progress: Arc::clone(progress),
+            observer: None,
+        };
+        let stored = watch.call(opening_target, open(sink)).await?;
+        watch.observer = sink.observer();
         let applied = sink.applied_schemas().await?;
         let mut held = source.take().ok_or_else(lost_source)?;
-        let started = start(held.as_mut(), sink, config, stored).await;
+        let mut ends = Ends {
+            source: held.as_mut(),
+            sink: &mut *sink,
+            watch: &watch,
+        };
+        let started = start(&mut ends, config, stored).await;
         *source = Some(held);
         let start = started?;
         let Start {
@@ -167,6 +183,7 @@ impl Session<'_> {
             stop,
             finish: config.finish,
             until_copied,
+            watch,
         };
         let intake = Intake {
             coordinator: Coordinator::new(
@@ -182,6 +199,7 @@ impl Session<'_> {
             progress: Arc::clone(progress),
             stopped,
             durable,
+            requests: position.requests,
             limits,
             view_reader: None,
         };
@@ -252,42 +270,66 @@ struct Start {
     stopped: Arc<StoppedTables>,
 }
 
+/// Both ends while a session starts.
+struct Ends<'a> {
+    source: &'a mut dyn Source,
+    sink: &'a mut dyn Sink,
+    watch: &'a TargetWatch,
+}
+
+impl Ends<'_> {
+    /// Opens the source's log.
+    async fn open_log(&mut self, resume: Option<&LogPosition>) -> Result<LogPosition> {
+        let what = || "connecting, and reading the definitions of tables".to_owned();
+        let opened = limited("source", self.source.open(resume));
+        for_source(&self.watch.progress, what, opened).await
+    }
+}
+
+/// Opens the sink.
+async fn open(sink: &mut dyn Sink) -> Result<Option<Position>> {
+    limited("target", sink.open()).await
+}
+
+fn opening_target() -> String {
+    "connecting, and taking over from an older agent".to_owned()
+}
+
+/// Opening an end takes no longer than this: an answer that was lost on the way never comes.
+async fn limited<T>(end: &str, opened: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(OPEN_MAX, opened).await.unwrap_or_else(|_| {
+        let message = format!(
+            "the {end} could not be opened within {} s",
+            OPEN_MAX.as_secs()
+        );
+        Err(Error::new(Reason::Unreachable, message)
+            .with_hint("see what the server waits for, and what the network drops"))
+    })
+}
+
+/// Patterns of the tables to be copied again, by the command line or by a request that is new.
+fn patterns(config: &PipelineConfig, done: &Requests) -> Vec<String> {
+    let request = config.request.iter();
+    let new = request.filter(|request| !done.contains(&request.id));
+    let requested = new.flat_map(|request| &request.tables);
+    config.resnapshot.iter().chain(requested).cloned().collect()
+}
+
 /// Opens the source where the target stands, decides which tables are to be copied, and makes the
 /// target ready for them.
 async fn start(
-    source: &mut dyn Source,
-    sink: &mut dyn Sink,
+    ends: &mut Ends<'_>,
     config: &mut PipelineConfig,
     stored: Option<Position>,
 ) -> Result<Start> {
-    let resumed = match &stored {
-        Some(_) if starts_over(config) => {
-            info!(
-                pipeline = config.name,
-                "copying every table again, as was asked for"
-            );
-            None
-        }
-        Some(position) => match source.open(Some(&position.log)).await {
-            Ok(log) => Some(log),
-            Err(error) if error.reason() == Reason::PositionLost && resnapshots(config) => {
-                warn!(
-                    pipeline = config.name,
-                    error = error.report(),
-                    "position lost: copying every table again"
-                );
-                None
-            }
-            Err(error) => return Err(error),
-        },
-        None => None,
-    };
-    let lost = stored.is_some() && resumed.is_none();
-    let log = match resumed {
-        Some(log) => log,
-        None => source.open(None).await?,
-    };
-    let schemas = source.tables().await?;
+    let mut requests = stored
+        .as_ref()
+        .map_or_else(Requests::default, |stored| stored.requests.clone());
+    let patterns = patterns(config, &requests);
+    let (log, goes_on) = resume(ends, config, &patterns, stored.as_ref()).await?;
+    let lost = stored.is_some() && !goes_on;
+    let what = || "reading the definitions of tables".to_owned();
+    let schemas = for_source(&ends.watch.progress, what, ends.source.tables()).await?;
     let mut states = if lost { None } else { stored }.map_or_else(SnapshotState::new, |position| {
         SnapshotState::clone(&position.tables)
     });
@@ -298,11 +340,8 @@ async fn start(
             continue;
         }
         let name = schema.id.to_string();
-        let wanted = config
-            .resnapshot
-            .iter()
-            .any(|pattern| matches(pattern, &name));
-        if wanted || lost {
+        let wanted = patterns.iter().any(|pattern| matches(pattern, &name));
+        if wanted || lost || is_outdated(states.get(&schema.id), schema) {
             states.insert(schema.id.clone(), TableState::fresh(true));
         } else if !states.contains_key(&schema.id) && follows_log {
             // Whether it is new or has a new name is in the log between the position and now: the
@@ -318,8 +357,7 @@ async fn start(
     }
     let agreed = |table: &TableId| {
         let name = table.to_string();
-        let mut patterns = config.resnapshot.iter();
-        patterns.any(|pattern| matches(pattern, &name))
+        patterns.iter().any(|pattern| matches(pattern, &name))
     };
     states.retain(|table, state| match state {
         _ if schemas.iter().any(|schema| schema.id == *table) => true,
@@ -348,16 +386,32 @@ async fn start(
         })
         .map(Arc::clone)
         .collect();
-    prepare(sink, config, &untouched, &stopped).await?;
+    prepare(ends, config, &untouched, &stopped).await?;
     for (table, state) in stopped.snapshot() {
         states.insert(table, state);
+    }
+    let new_request = config.request.as_ref();
+    let new_request = new_request.filter(|request| !requests.contains(&request.id));
+    if let Some(request) = new_request {
+        requests.insert(&request.id);
     }
     let position = Position {
         log,
         tables: Arc::new(states),
+        requests,
     };
-    // From here on the log is followed: stored now, so that a crash does not begin elsewhere.
-    sink.commit(&position).await?;
+    // From here on the log is followed: stored now, so that a crash does not begin elsewhere. The
+    // request is done from here on, too, since the states show what it asked for.
+    let what = || "committing the position".to_owned();
+    ends.watch.call(what, ends.sink.commit(&position)).await?;
+    if let Some(request) = new_request {
+        info!(
+            pipeline = config.name,
+            request = request.id,
+            "copying tables again, as was requested"
+        );
+        ends.watch.progress.took_request();
+    }
     Ok(Start {
         position,
         schemas: fresh,
@@ -366,10 +420,50 @@ async fn start(
     })
 }
 
+/// Opens the log where the target stands, or at its present end where that is not wanted or not
+/// possible. Answers with the place, and whether it is the former.
+async fn resume(
+    ends: &mut Ends<'_>,
+    config: &PipelineConfig,
+    patterns: &[String],
+    stored: Option<&Position>,
+) -> Result<(LogPosition, bool)> {
+    match stored {
+        Some(_) if starts_over(patterns) => {
+            info!(
+                pipeline = config.name,
+                "copying every table again, as was asked for"
+            );
+        }
+        Some(position) => match ends.open_log(Some(&position.log)).await {
+            Ok(log) => return Ok((log, true)),
+            Err(error) if error.reason() == Reason::PositionLost && resnapshots(config) => {
+                warn!(
+                    pipeline = config.name,
+                    error = error.report(),
+                    "position lost: copying every table again"
+                );
+            }
+            Err(error) => return Err(error),
+        },
+        None => {}
+    }
+    Ok((ends.open_log(None).await?, false))
+}
+
+/// Whether a half-made copy can't go on, since the table's key is of another type by now.
+fn is_outdated(state: Option<&TableState>, table: &TableSchema) -> bool {
+    let Some(TableState::Snapshotting { frontier, .. }) = state else {
+        return false;
+    };
+    let outdated = |frontier: &Frontier| !fits_key(&frontier.0, table);
+    frontier.as_ref().is_some_and(outdated)
+}
+
 /// Whether a person asked for everything to be copied again: then nothing of the log is needed any
 /// more, be it lost or unreadable.
-fn starts_over(config: &PipelineConfig) -> bool {
-    config.resnapshot.iter().any(|pattern| pattern == "*")
+fn starts_over(patterns: &[String]) -> bool {
+    patterns.iter().any(|pattern| pattern == "*")
 }
 
 fn resnapshots(config: &PipelineConfig) -> bool {
@@ -378,14 +472,17 @@ fn resnapshots(config: &PipelineConfig) -> bool {
 
 /// Makes the target ready for tables; those that can't go on are stopped.
 async fn prepare(
-    sink: &mut dyn Sink,
+    ends: &mut Ends<'_>,
     config: &mut PipelineConfig,
     schemas: &[Arc<TableSchema>],
     stopped: &StoppedTables,
 ) -> Result<()> {
     for schema in schemas {
         let prepared = match config.router.schema(schema) {
-            Ok(Some(routed)) => sink.prepare(&routed).await,
+            Ok(Some(routed)) => {
+                let what = || format!("preparing table {}", routed.id);
+                ends.watch.call(what, ends.sink.prepare(&routed)).await
+            }
             Ok(None) => Ok(()),
             Err(error) => Err(error),
         };

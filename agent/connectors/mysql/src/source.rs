@@ -36,6 +36,10 @@ use crate::{
     },
 };
 
+/// How often the server shows at least that an idle stream is alive, whatever is asked for: a
+/// server that is gone must not pass for an idle one for long.
+const HEARTBEAT_MAX: Duration = Duration::from_secs(2);
+
 /// A MySQL server's tables and log.
 pub struct MysqlSource {
     server_id: u32,
@@ -87,7 +91,7 @@ impl MysqlSource {
         mut connection: Connection,
         position: &LogPosition,
     ) -> Result<Reader> {
-        let period = self.heartbeat.as_nanos();
+        let period = self.heartbeat.min(HEARTBEAT_MAX).as_nanos();
         // The names with `master` are those of older servers; the checksum stays as it is in the
         // file and is checked by us.
         connection

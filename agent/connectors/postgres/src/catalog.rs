@@ -6,7 +6,7 @@
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
-use sluice_core::{Error, LogPosition, Position, Reason, Result, SnapshotState};
+use sluice_core::{Error, LogPosition, Position, Reason, Requests, Result, SnapshotState};
 use tokio_postgres::{Row, error::SqlState};
 use tracing::{info, warn};
 
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Written into the schema's comment; another value makes [`ensure`] run again.
-const VERSION: &str = "Sluice: positions, table links and dead letters (catalog version 1)";
+const VERSION: &str = "Sluice: positions, table links and dead letters (catalog version 2)";
 /// "sluice", as a number of PostgreSQL's advisory locks.
 const ADVISORY_LOCK: i64 = 0x73_6c_75_69_63_65;
 /// How long an older agent may finish what it has open.
@@ -128,7 +128,7 @@ pub(crate) async fn take_over(
         "INSERT INTO sluice.positions AS p (sink, epoch, backend_pid) VALUES ({sink}, 1, {pid})
          ON CONFLICT (sink) DO UPDATE SET epoch = p.epoch + 1, backend_pid = {pid}, updated_at = now()
          WHERE {condition}
-         RETURNING epoch, position, tables::text",
+         RETURNING epoch, position, tables::text, requests::text",
         sink = literal(sink),
         pid = session.backend_pid,
     );
@@ -206,15 +206,19 @@ fn ownership(row: &Row) -> Result<Ownership> {
     };
     let log: Option<String> = row.get(1);
     let tables: String = row.get(2);
+    let requests: String = row.get(3);
     let position = match log {
         None => None,
         Some(text) => {
             let log = LogPosition::from_str(&text).map_err(|_| damaged("a position"))?;
             let tables: SnapshotState =
                 serde_json::from_str(&tables).map_err(|_| damaged("a state of tables"))?;
+            let requests: Requests =
+                serde_json::from_str(&requests).map_err(|_| damaged("a list of requests"))?;
             Some(Position {
                 log,
                 tables: Arc::new(tables),
+                requests,
             })
         }
     };
@@ -233,7 +237,8 @@ pub(crate) fn fence_statement(sink: &str, epoch: i64) -> String {
     )
 }
 
-/// The statement that moves the position; `tables` only when it has changed.
+/// The statement that moves the position; the state of tables and the requests that led to it only
+/// when they have changed.
 pub(crate) fn position_statement(
     sink: &str,
     epoch: i64,
@@ -244,7 +249,14 @@ pub(crate) fn position_statement(
         let json = serde_json::to_string(&*position.tables).map_err(|error| {
             Error::new(Reason::Internal, "the state of tables can't be written").with_source(error)
         })?;
-        format!(", tables = {}", literal(&json))
+        let requests = serde_json::to_string(&position.requests).map_err(|error| {
+            Error::new(Reason::Internal, "the list of requests can't be written").with_source(error)
+        })?;
+        format!(
+            ", tables = {}, requests = {}",
+            literal(&json),
+            literal(&requests)
+        )
     } else {
         String::new()
     };

@@ -16,6 +16,9 @@ COMMENT ON COLUMN sluice.positions.epoch IS
 COMMENT ON COLUMN sluice.positions.position IS
     'What is applied: a GTID set, file:offset, lsn:X/Y or kafka:topic/partition=offset.';
 COMMENT ON COLUMN sluice.positions.tables IS 'How far the copy of each table is.';
+ALTER TABLE sluice.positions ADD COLUMN IF NOT EXISTS requests jsonb NOT NULL DEFAULT '[]';
+COMMENT ON COLUMN sluice.positions.requests IS
+    'The newest requests to copy tables again that were taken on, by id; each is done once.';
 
 CREATE TABLE IF NOT EXISTS sluice.tables (
     sink         text NOT NULL,

@@ -24,6 +24,7 @@ mod json;
 mod link;
 mod netting;
 mod numeric;
+mod observe;
 mod plan;
 pub mod preflight;
 mod schema;

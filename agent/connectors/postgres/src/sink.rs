@@ -17,7 +17,7 @@ use sluice_agent_api::{
     config::{PostgresConfig, SinkConfig},
 };
 use sluice_core::{
-    Batch, Error, Position, Reason, Result, Sink, SnapshotState, TableId, TableSchema, TableState,
+    Batch, Error, Position, Reason, Result, Sink, SinkObserver, SnapshotState, TableId, TableSchema, TableState,
     WriteOutcome,
 };
 use tokio_postgres::SimpleQueryMessage;
@@ -28,6 +28,7 @@ use crate::{
     catalog::{self, Claim, fence_statement, fenced, position_statement},
     connect::{Session, connect},
     evolve::{Evolution, stops_table},
+    observe::Observer,
     settings::Settings,
     tables::Tables,
     writer::{Memory, Writer},
@@ -294,7 +295,9 @@ impl Sink for PostgresSink {
         let live = self.begin_call()?;
         let same = Arc::ptr_eq(&live.states, &position.tables) || live.states == position.tables;
         let new_replica = live.committed.is_none();
-        let with_tables = !same || new_replica;
+        let requested = |committed: &Position| committed.requests != position.requests;
+        let new_request = live.committed.as_ref().is_some_and(requested);
+        let with_tables = !same || new_replica || new_request;
         let mut script = position_statement(&pipeline, live.epoch, position, with_tables)?;
         if live.in_transaction {
             script.push_str("; COMMIT");
@@ -354,6 +357,15 @@ impl Sink for PostgresSink {
         }
         live.busy = false;
         Ok(live.durability.durable.clone())
+    }
+
+    fn observer(&self) -> Option<Arc<dyn SinkObserver>> {
+        let live = self.live.as_ref()?;
+        Some(Arc::new(Observer::new(
+            &self.settings,
+            Arc::clone(&self.secrets),
+            live.session.backend_pid,
+        )))
     }
 }
 

@@ -247,6 +247,7 @@ pub(crate) fn at(offset: u64) -> Position {
             offset,
         },
         tables: Arc::new(BTreeMap::new()),
+        requests: sluice_core::Requests::default(),
     }
 }
 

@@ -68,6 +68,7 @@ async fn schedule(seed: u64) {
         delay_max: Duration::from_millis(1),
         router: Router::new(Vec::new()).expect("no route is a valid router"),
         resnapshot: Vec::new(),
+        request: None,
         finish: FinishWhen::Synced,
     };
     let (_stop, stopped) = watch::channel(false);
