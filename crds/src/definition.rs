@@ -4,9 +4,13 @@
 //! `nullable` goes from fields, so that an explicit `null` is the same as an absent field, for defaults and
 //! for `has()` in CEL rules; and number formats that Kubernetes does not know go, since it warns
 //! about each of them. The limits that those formats stand for are in the schema as well.
+//!
+//! And one thing is added: an API server answers a text of the wrong form with a bare regular
+//! expression. Each pattern gets a rule that says the same in words.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    ValidationRule,
 };
 use kube::CustomResourceExt;
 
@@ -14,6 +18,45 @@ use crate::{ReplicaSink, ReplicationSource};
 
 /// Formats that the API server knows.
 const KNOWN_FORMATS: [&str; 5] = ["int32", "int64", "float", "double", "date-time"];
+
+/// A host name or address.
+const HOST: &str = r"^[^\s/@]+$";
+
+/// What each pattern means. A test finds those without words.
+const FORMS: [(&str, &str); 8] = [
+    (
+        HOST,
+        "must be a host name or address alone, without scheme, user, port or path",
+    ),
+    (
+        r"^[^.\s][^.]*\.(.*\S)$",
+        "must be schema.table, such as shop.orders or shop.*",
+    ),
+    (
+        r"^[^.\s*?][^.*?]*\.([^*?]*[^\s*?])$",
+        "must be schema.table without * and ?, such as sales.orders",
+    ),
+    (
+        r"^[^\s/@,]+:[0-9]+(,[^\s/@,]+:[0-9]+)*$",
+        "must be host:port, several separated by commas",
+    ),
+    (
+        r"^https?://[^\s@]+$",
+        "must be http:// or https:// and a host, without user or password",
+    ),
+    (
+        r"^[0-9]+(ms|s|m)$",
+        "must be a whole number and a unit (ms, s or m), such as 100ms",
+    ),
+    (
+        r"^\S+( \S+){4}$",
+        "must be five cron fields, such as 0 3 * * *",
+    ),
+    (r"^/", "must be an absolute path, such as /data"),
+];
+
+/// A host with a port: colons alone are also in IPv6 addresses.
+const HOST_AND_PORT: &str = "^[^:]+:[0-9]+$";
 
 /// The definitions of all custom resources, as they are to be installed.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
@@ -40,6 +83,7 @@ fn put_right(schema: &mut JSONSchemaProps) {
     {
         schema.format = None;
     }
+    explain_pattern(schema);
     for property in schema
         .properties
         .iter_mut()
@@ -58,4 +102,21 @@ fn put_right(schema: &mut JSONSchemaProps) {
         // meant. Let in, it meets the list of words, which refuses it.
         values.nullable = values.enum_.is_some().then_some(true);
     }
+}
+
+fn explain_pattern(schema: &mut JSONSchemaProps) {
+    let pattern = schema.pattern.as_deref();
+    let Some((pattern, message)) = FORMS.iter().find(|(form, _)| Some(*form) == pattern) else {
+        return;
+    };
+    let mut rule = format!("self.matches(r'{pattern}')");
+    if *pattern == HOST {
+        rule = format!("{rule} && !self.matches(r'{HOST_AND_PORT}')");
+    }
+    let rules = schema.x_kubernetes_validations.get_or_insert_default();
+    rules.push(ValidationRule {
+        rule,
+        message: Some((*message).to_owned()),
+        ..ValidationRule::default()
+    });
 }

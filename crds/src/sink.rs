@@ -144,6 +144,10 @@ pub struct ReplicaSinkSpec {
     /// is counted in status and metrics.
     #[serde(default)]
     pub unrepresentable: Unrepresentable,
+    /// A replica that is further behind than this many seconds is not Ready.
+    #[serde(default = "default_lag_threshold_seconds")]
+    #[schemars(range(min = 1, max = 86_400))]
+    pub lag_threshold_seconds: u32,
     /// How many agents apply changes side by side. More than one needs `spec.kafka` in the source.
     #[serde(default = "default_replicas")]
     #[schemars(range(min = 1, max = 256))]
@@ -339,6 +343,10 @@ pub struct Verify {
 
 fn default_replicas() -> u32 {
     1
+}
+
+fn default_lag_threshold_seconds() -> u32 {
+    60
 }
 
 fn default_batch_rows() -> u32 {

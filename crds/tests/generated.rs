@@ -33,6 +33,13 @@ fn inspect(path: &str, schema: &serde_json::Value) {
     assert_eq!(is_nullable, is_word_in_map, "{path}: nullable");
     let format = schema["format"].as_str().unwrap_or("int64");
     assert!(!format.starts_with("uint"), "{path} has format {format}");
+    assert_eq!(
+        schema["pattern"].is_string(),
+        schema["x-kubernetes-validations"]
+            .to_string()
+            .contains("self.matches(r'"),
+        "{path}: each pattern needs words in crds/src/definition.rs"
+    );
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         let path = format!("{path}.{name}");
         assert!(

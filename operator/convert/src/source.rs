@@ -84,8 +84,12 @@ pub(crate) fn check_name(name: Option<&str>, checks: &mut Checks) {
 /// A host is a host alone.
 pub(crate) fn check_host(path: &str, host: &str, checks: &mut Checks) {
     let alone = |character: char| !character.is_whitespace() && !matches!(character, '/' | '@');
+    // An IPv6 address has more than one colon.
+    let has_port = host.split_once(':').is_some_and(|(name, port)| {
+        !name.is_empty() && !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
+    });
     checks.require(
-        !host.is_empty() && host.chars().all(alone),
+        !host.is_empty() && host.chars().all(alone) && !has_port,
         format!("{path}.host"),
         "must be a host name or address alone, without scheme, user, port or path",
     );
