@@ -4,12 +4,14 @@
 //!
 //! Data passes as in production: [`workload`] writes to MySQL ([`mysql`]), the agent ([`process`])
 //! follows the YAML that [`pipeline`] wrote and fills PostgreSQL ([`postgres`]), and [`mod@compare`]
-//! reads both. [`proxy`] stands in for a bad network, [`servers`] for servers that die.
+//! reads both. [`proxy`] stands in for a bad network, [`servers`] for servers that die, [`cluster`] is a
+//! Kubernetes cluster with real pods.
 //! Every wait has a deadline and says what it waited for; nothing here ever skips.
 //!
 //! Environment: the variables of `e2e/servers up`, `SLUICE_BIN` (another agent than the release
 //! build), `SLUICE_KEEP=1` (leave the databases there), `SLUICE_SEED` (repeat a crash test's choices).
 
+pub mod cluster;
 pub mod compare;
 pub mod mysql;
 pub mod pipeline;
@@ -20,6 +22,7 @@ pub mod servers;
 pub mod wait;
 pub mod workload;
 
+pub use cluster::{Cluster, Component, Namespace};
 pub use compare::assert_equal;
 pub use mysql::MysqlDatabase;
 pub use pipeline::{PipelineFile, WrittenPipeline};

@@ -86,6 +86,17 @@ impl Servers {
         Self::from_variables(variable).expect("e2e/servers prints valid URLs")
     }
 
+    /// The servers of `e2e/cluster databases`, by an address that pods reach too.
+    pub fn for_pods() -> Result<Self> {
+        if env::var_os("SLUICE_CLUSTER_MYSQL_URL").is_none() {
+            bail!("SLUICE_CLUSTER_… unset; run: eval \"$(e2e/cluster databases)\"");
+        }
+        Self::from_variables(|name| {
+            let name = name.replacen("SLUICE_", "SLUICE_CLUSTER_", 1);
+            env::var(name).unwrap_or_default()
+        })
+    }
+
     fn from_variables(variable: impl Fn(&str) -> String) -> Result<Self> {
         Ok(Self {
             mysql: Endpoint::of_mysql(&variable("SLUICE_MYSQL_URL"))?,
@@ -146,26 +157,37 @@ pub struct ThrowAway {
 impl ThrowAway {
     /// A MySQL server with further options such as `--gtid-mode=OFF`; PostgreSQL is the shared one.
     pub async fn mysql(options: &[&str]) -> Result<Self> {
-        Self::start_new(&[Kind::Mysql], options, &[]).await
+        Self::start_new(&[Kind::Mysql], options, &[], None).await
     }
 
     /// A PostgreSQL server with further options such as `-c`, `max_connections=20`; MySQL is the
     /// shared one.
     pub async fn postgres(options: &[&str]) -> Result<Self> {
-        Self::start_new(&[Kind::Postgres], &[], options).await
+        Self::start_new(&[Kind::Postgres], &[], options, None).await
     }
 
     /// Both.
     pub async fn both() -> Result<Self> {
-        Self::start_new(&[Kind::Mysql, Kind::Postgres], &[], &[]).await
+        Self::start_new(&[Kind::Mysql, Kind::Postgres], &[], &[], None).await
+    }
+
+    /// Servers that listen on this address besides loopback and are known by it: that of the cluster's
+    /// host, so that pods reach them. Those that are not named are the ones of `e2e/cluster databases`.
+    pub async fn for_pods(address: &str, kinds: &[Kind]) -> Result<Self> {
+        Self::start_new(kinds, &[], &[], Some(address)).await
     }
 
     /// Both, with further options.
     pub async fn both_with(mysql: &[&str], postgres: &[&str]) -> Result<Self> {
-        Self::start_new(&[Kind::Mysql, Kind::Postgres], mysql, postgres).await
+        Self::start_new(&[Kind::Mysql, Kind::Postgres], mysql, postgres, None).await
     }
 
-    async fn start_new(kinds: &[Kind], mysql: &[&str], postgres: &[&str]) -> Result<Self> {
+    async fn start_new(
+        kinds: &[Kind],
+        mysql: &[&str],
+        postgres: &[&str],
+        address: Option<&str>,
+    ) -> Result<Self> {
         let state = tempfile::Builder::new().prefix("sluice-e2e-").tempdir()?;
         // The servers run as users of their own.
         std::fs::set_permissions(
@@ -179,9 +201,14 @@ impl ThrowAway {
             pair("SLUICE_PG_PORT", free_port()?.to_string()),
             pair("SLUICE_MYSQL_OPTIONS", mysql.join(" ")),
             pair("SLUICE_PG_OPTIONS", postgres.join(" ")),
+            pair("SLUICE_BIND_EXTRA", address.unwrap_or_default().to_owned()),
         ];
+        let prefix = match address {
+            None => "SLUICE_",
+            Some(_) => "SLUICE_CLUSTER_",
+        };
         let mut new = Self {
-            servers: Servers::from_env(),
+            servers: address.map_or_else(|| Ok(Servers::from_env()), |_| Servers::for_pods())?,
             kinds: kinds.to_vec(),
             variables,
             _state: state,
@@ -195,8 +222,18 @@ impl ThrowAway {
                 let value = line.strip_prefix("export ")?.strip_prefix(name)?;
                 value.strip_prefix('=').map(|value| value.replace('\\', ""))
             });
-            own.or_else(|| env::var(name).ok()).unwrap_or_default()
+            own.or_else(|| env::var(name.replacen("SLUICE_", prefix, 1)).ok())
+                .unwrap_or_default()
         })?;
+        for kind in kinds {
+            if let Some(address) = address {
+                let endpoint = match kind {
+                    Kind::Mysql => &mut new.servers.mysql,
+                    Kind::Postgres => &mut new.servers.postgres,
+                };
+                address.clone_into(&mut endpoint.host);
+            }
+        }
         Ok(new)
     }
 

@@ -1,0 +1,4 @@
+//! What needs the cluster of `e2e/cluster`: `eval "$(e2e/cluster up)"` first. These tests fail when it
+//! isn't there.
+
+mod harness;
