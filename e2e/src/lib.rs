@@ -11,6 +11,7 @@
 //! Environment: the variables of `e2e/servers up`, `SLUICE_BIN` (another agent than the release
 //! build), `SLUICE_KEEP=1` (leave the databases there), `SLUICE_SEED` (repeat a crash test's choices).
 
+pub mod agent;
 pub mod cluster;
 pub mod compare;
 pub mod mysql;
@@ -22,6 +23,7 @@ pub mod servers;
 pub mod wait;
 pub mod workload;
 
+pub use agent::AgentFolder;
 pub use cluster::{Cluster, Component, Namespace};
 pub use compare::assert_equal;
 pub use mysql::MysqlDatabase;

@@ -22,6 +22,7 @@ use tokio::{
 use tokio_postgres::Client;
 
 use crate::{
+    agent::AgentFolder,
     mysql,
     pipeline::{Ends, WrittenPipeline},
     postgres,
@@ -71,16 +72,37 @@ impl Sluice {
         })
     }
 
+    /// Starts `sluice agent` as in a pod, without any environment, with further arguments.
+    pub fn agent(pod: &AgentFolder, arguments: &[&str]) -> Result<Self> {
+        let mut command = Command::new(binary());
+        command.arg("agent").arg("--config").arg(pod.config_path());
+        command.arg("--secrets").arg(pod.secrets_path());
+        command.args(arguments).env_clear().current_dir("/");
+        Self::launch(command, &pod.ends, Some(pod.folder()), |command, folder| {
+            command.stdout(File::create(folder.join("stdout"))?);
+            command.stderr(File::create(folder.join("stderr"))?);
+            Ok(())
+        })
+    }
+
     fn start(
         file: &WrittenPipeline,
         configure: impl FnOnce(&mut Command, &Path) -> Result<()>,
     ) -> Result<Self> {
+        let mut command = Command::new(binary());
+        command.args(["run", "-f"]).arg(file.path());
+        Self::launch(command, &file.ends, file.folder(), configure)
+    }
+
+    fn launch(
+        mut command: Command,
+        ends: &Ends,
+        pipeline: Option<Arc<TempDir>>,
+        configure: impl FnOnce(&mut Command, &Path) -> Result<()>,
+    ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("sluice-agent-").tempdir()?;
         let listen = format!("127.0.0.1:{}", free_port()?);
-        let mut command = Command::new(binary());
         command
-            .args(["run", "-f"])
-            .arg(file.path())
             .args(["--listen", &listen])
             .stdin(Stdio::null())
             .kill_on_drop(true);
@@ -88,10 +110,10 @@ impl Sluice {
         let child = command.spawn().context("can't start sluice")?;
         Ok(Self {
             child,
-            ends: file.ends.clone(),
+            ends: ends.clone(),
             listen,
             folder,
-            _pipeline: file.folder(),
+            _pipeline: pipeline,
         })
     }
 

@@ -1,6 +1,7 @@
 //! End-to-end tests on real servers. Run `eval "$(e2e/servers up)"` and
 //! `cargo build --release -p sluice` first.
 
+mod agent;
 mod bad_input;
 mod consistency;
 mod crashes;
@@ -12,4 +13,5 @@ mod network;
 mod position;
 mod restart;
 mod size;
+mod stalls;
 mod types;
