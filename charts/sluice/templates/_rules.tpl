@@ -1,6 +1,6 @@
 {{/*
-What the operator may do where its resources are. Each rule says why; none has a wildcard. A change
-here is a change for the people who review it: the test `admission` compares the verbs.
+What the operator may do where its resources are. Each rule says why; none has a wildcard. It is the
+table at the head of operator/src/apply.rs; the test `admission` looks for wildcards.
 */}}
 {{- define "sluice.rules" -}}
 # The resources themselves: patch removes annotations such as sluice.dev/resnapshot and sets finalizers.
@@ -14,10 +14,10 @@ here is a change for the people who review it: the test `admission` compares the
 - apiGroups: [sluice.dev]
   resources: [replicationsources/finalizers, replicasinks/finalizers]
   verbs: [update]
-# What an agent is made of.
+# What an agent and a check are made of. Those two that the operator looks at all the time are watched.
 - apiGroups: [""]
   resources: [configmaps, services, serviceaccounts]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, create, patch, delete]
 - apiGroups: [apps]
   resources: [statefulsets]
   verbs: [get, list, watch, create, patch, delete]
@@ -26,19 +26,21 @@ here is a change for the people who review it: the test `admission` compares the
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, create, patch, delete]
+# Also without agent.networkPolicy and agent.podMonitor: switching them off deletes what is there.
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch, delete]
-{{- if .Values.agent.podMonitor }}
+  verbs: [get, create, patch, delete]
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors]
-  verbs: [get, list, watch, create, patch, delete]
-{{- end }}
-# How agents are doing: why a pod does not start, and its address.
+  verbs: [get, create, patch, delete]
+# How agents are doing: a pod's address, why it does not start.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
 # Only Secrets that a resource names are read; the watch is of metadata, but RBAC can't tell the two apart.
 - apiGroups: [""]
   resources: [secrets]
