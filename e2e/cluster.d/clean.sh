@@ -4,7 +4,7 @@
 clean_up() {
     local component
     # The kubelet first, so that nothing comes back; those with a database get the time to close it.
-    for component in kubelet kube-proxy scheduler controller-manager apiserver; do end_component "$component"; done
+    for component in kubelet kube-proxy dns scheduler controller-manager apiserver; do end_component "$component"; done
     end_pods
     for component in containerd etcd; do end_component "$component" TERM; done
     unmount_all

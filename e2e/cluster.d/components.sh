@@ -36,6 +36,7 @@ set_command_line() { # COMPONENT
         command_line=("$kubernetes/kubelet" --config="$state/kubelet.yaml" --kubeconfig="$state/kubelet.kubeconfig"
             --root-dir="$state/kubelet" --node-ip="$host" --hostname-override="$node")
         ;;
+    dns) command_line=("$coredns/coredns" -conf "$state/Corefile") ;;
     kube-proxy) command_line=("$kubernetes/kube-proxy" --config="$state/kube-proxy.yaml") ;;
     esac
 }
@@ -47,6 +48,7 @@ answers() { # COMPONENT
     containerd) ctr version && ctr plugins ls | grep -E 'grpc.v1 +cri .*ok' ;;
     kubelet) curl -fs -m 5 http://127.0.0.1:10248/healthz ;;
     kube-proxy) curl -fs -m 5 http://127.0.0.1:10249/healthz ;;
+    dns) [ -n "$(ss -Hltn src "$host:53")" ] ;;
     # Neither has a port; wait_usable sees their work.
     controller-manager | scheduler) pid_of "$1" ;;
     esac >/dev/null 2>&1
@@ -82,8 +84,9 @@ is_current() { # COMPONENT
     pid=$(pid_of "$1") || return 1
     set_command_line "$1"
     cmp -s "/proc/$pid/cmdline" <(printf '%s\0' "${command_line[@]}") || return 1
-    for file in "$state/$1".{yaml,toml}; do
-        [ ! "$file" -nt "$state/pid/$1" ] || return 1
+    for file in "${command_line[@]}"; do
+        file=${file#--config=}
+        [[ $file != "$state"/* ]] || [ ! "$file" -nt "$state/pid/$1" ] || return 1
     done
 }
 

@@ -5,9 +5,10 @@ write_files() {
     mkdir -p "$state"/{pki,cni,log,pid,kubelet,pod-logs}
     make_keys
     write_tokens
-    # Pods ask the host for nothing that is not in the cluster.
+    # No search domain of the machine's gets into pods.
     echo "nameserver $host" >"$state/resolv.conf"
     fill_in containerd.toml "$state/containerd.toml"
+    fill_in Corefile "$state/Corefile"
     fill_in network.conflist "$state/cni/10-sluice.conflist"
     local name
     for name in kubelet kube-proxy scheduler; do fill_in "$name.yaml" "$state/$name.yaml"; done

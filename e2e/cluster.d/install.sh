@@ -3,16 +3,19 @@
 
 modules=$here/cluster.d
 kubernetes_version=$(awk '$1 == "require" && $2 == "k8s.io/kubernetes" { print $3 }' "$modules/kubernetes/go.mod")
+coredns_version=$(awk '$1 == "require" && $2 == "github.com/coredns/coredns" { print $3 }' "$modules/coredns/go.mod")
 helm_version=v3.22.0
 kubernetes=$cache/kubernetes-$kubernetes_version
+coredns=$cache/coredns-$coredns_version
 helm=$cache/helm-$helm_version
 
-find_programs() { [ -d "$kubernetes" ] && [ -d "$helm" ]; }
+find_programs() { [ -d "$kubernetes" ] && [ -d "$coredns" ] && [ -d "$helm" ]; }
 
 install_all() {
     install_packages
     build "$kubernetes" "about twelve minutes, once" build_kubernetes
-    build "$helm" "about four minutes, once" build_helm
+    build "$coredns" "about two minutes, once" build_coredns
+    build "$helm" "about two minutes, once" build_helm
 }
 
 install_packages() {
@@ -52,6 +55,10 @@ build_kubernetes() { # FOLDER
                     -X $version.gitMinor=$(cut -d . -f 2 <<<"$major_minor")" \
                 k8s.io/kubernetes/cmd/{kube-apiserver,kube-controller-manager,kube-scheduler,kubelet,kube-proxy,kubectl}
     )
+}
+
+build_coredns() { # FOLDER
+    (cd "$modules/coredns" && CGO_ENABLED=0 GOFLAGS=-mod=readonly nice go build -trimpath -ldflags '-s -w' -o "$1/coredns" .)
 }
 
 build_helm() { # FOLDER

@@ -25,6 +25,8 @@ pub enum Component {
     Kubelet,
     /// What makes the addresses of Services work.
     KubeProxy,
+    /// What answers for the names of Services.
+    Dns,
 }
 
 impl Component {
@@ -37,6 +39,7 @@ impl Component {
             Self::Containerd => "containerd",
             Self::Kubelet => "kubelet",
             Self::KubeProxy => "kube-proxy",
+            Self::Dns => "dns",
         }
     }
 }

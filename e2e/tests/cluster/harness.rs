@@ -179,6 +179,7 @@ async fn every_component_can_be_killed_and_comes_back() -> Result<()> {
         Component::Containerd,
         Component::Kubelet,
         Component::KubeProxy,
+        Component::Dns,
     ] {
         let begin = Instant::now();
         let killed = cluster.kill(component).await?;
@@ -200,7 +201,7 @@ async fn every_component_can_be_killed_and_comes_back() -> Result<()> {
             .await?
             .items
             .len(),
-        8
+        9
     );
     // The pod has lived through all of it.
     let last = namespace.wait_pod_ready("quiet-0", PATIENCE).await?;
