@@ -1,6 +1,6 @@
 //! What the API server has, as the operator's watches saw it last.
 
-use std::{fmt::Debug, hash::Hash, sync::Arc};
+use std::sync::Arc;
 
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
@@ -22,39 +22,37 @@ pub(crate) type GuardedSink = DeserializeGuard<ReplicaSink>;
 /// A ReplicationSource, or why it can't be read.
 pub(crate) type GuardedSource = DeserializeGuard<ReplicationSource>;
 
-/// All watched objects of one kind: one store for each watched namespace, or one for all of them.
-pub(crate) struct Cache<K>
-where
-    K: Resource + 'static,
-    K::DynamicType: Eq + Hash,
-{
-    stores: Vec<Store<K>>,
+/// All watched objects of one kind.
+#[derive(Clone)]
+pub(crate) struct Cache<K: Resource<DynamicType = ()> + 'static> {
+    store: Store<K>,
 }
 
-impl<K> Cache<K>
-where
-    K: Resource + Clone + Debug + Send + Sync + 'static,
-    K::DynamicType: Eq + Hash + Clone + Default + Debug,
-{
-    /// A cache over the stores of all watched namespaces.
-    pub(crate) fn new(stores: Vec<Store<K>>) -> Self {
-        Self { stores }
+impl<K: Resource<DynamicType = ()> + Clone + 'static> Cache<K> {
+    /// A cache over what a watch fills.
+    pub(crate) fn new(store: Store<K>) -> Self {
+        Self { store }
     }
 
     /// The object of this name, if there is one.
     pub(crate) fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
-        let reference =
-            ObjectRef::new_with(&key.name, K::DynamicType::default()).within(&key.namespace);
-        self.stores.iter().find_map(|store| store.get(&reference))
+        let reference = ObjectRef::new(&key.name).within(&key.namespace);
+        self.store.get(&reference)
+    }
+
+    /// What a watch fills.
+    pub(crate) fn store(&self) -> Store<K> {
+        self.store.clone()
     }
 
     /// Every object, in no order.
-    pub(crate) fn all(&self) -> impl Iterator<Item = Arc<K>> + '_ {
-        self.stores.iter().flat_map(Store::state)
+    pub(crate) fn all(&self) -> Vec<Arc<K>> {
+        self.store.state()
     }
 }
 
 /// Every cache.
+#[derive(Clone)]
 pub(crate) struct Caches {
     pub(crate) sinks: Cache<GuardedSink>,
     pub(crate) sources: Cache<GuardedSource>,
@@ -66,4 +64,18 @@ pub(crate) struct Caches {
     pub(crate) pods: Cache<Pod>,
     /// All of them, without their content.
     pub(crate) secrets: Cache<PartialObjectMeta<Secret>>,
+}
+
+impl Caches {
+    /// The ReplicaSinks that name this ReplicationSource.
+    pub(crate) fn sinks_of(&self, source: &ObjectKey) -> impl Iterator<Item = ObjectKey> {
+        let sinks = self.sinks.all().into_iter();
+        sinks.filter_map(move |sink| {
+            let sink = sink.0.as_ref().ok()?;
+            let key = ObjectKey::of(sink);
+            let names =
+                key.namespace == source.namespace && sink.spec.source_ref.name == source.name;
+            names.then_some(key)
+        })
+    }
 }

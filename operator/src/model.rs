@@ -28,6 +28,8 @@ use sluice_agent_api::{
 };
 use sluice_crds::{ReplicaSinkStatus, agent::AgentTemplate, status::Phase};
 
+use crate::upgrade::Upgrade;
+
 /// The label whose value is the name of the ReplicaSink that an object belongs to.
 pub(crate) const SINK_LABEL: &str = "sluice.dev/sink";
 /// The label whose value is the name of the ReplicationSource that an object belongs to.
@@ -87,6 +89,8 @@ pub(crate) struct ValidatedSink {
     pub(crate) config: AgentConfig,
     /// How its pod is run, completed with what the operator was installed with.
     pub(crate) pod: PodTemplate,
+    /// The move to another image that is under way.
+    pub(crate) upgrade: Option<Upgrade>,
     /// Whether no agent is to run.
     pub(crate) paused: bool,
     /// The referenced Secrets: what is mounted, and the hash of their content.
@@ -113,6 +117,8 @@ pub(crate) struct ValidatedSource {
 pub(crate) struct PodTemplate {
     /// The image; the one to run now, not the one that is still to come.
     pub(crate) image: String,
+    /// Whether the resource names that image itself.
+    pub(crate) pinned: bool,
     /// CPU and memory.
     pub(crate) resources: ResourceRequirements,
     /// The rest, as the resource has it. `image` and `resources` in it are not read any more.

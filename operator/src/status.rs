@@ -44,7 +44,8 @@ pub(crate) fn sink_status(
     let report = current_report(&facts.observation, now);
     let dead_letters = dead_letters(report, previous.dead_letters);
     let kept = dead_letters.is_some_and(|count| count > 0);
-    let verdict = verdict::of_sink(facts, report, &previous.conditions, now).with_dead_letters(kept);
+    let verdict =
+        verdict::of_sink(facts, report, &previous.conditions, now).with_dead_letters(kept);
     let conditions = sink_conditions(facts, report, &verdict, previous, now);
     let stateful_set = facts.observation.stateful_set.as_ref();
     ReplicaSinkStatus {
@@ -180,4 +181,4 @@ fn phase(report: &AgentStatus) -> Phase {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

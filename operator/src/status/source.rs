@@ -40,7 +40,11 @@ pub(crate) fn source_status(
     conditions.add("Ready", ready);
     prerequisites::add(&facts.check, &mut conditions);
     let nobody = if facts.sinks.is_empty() {
-        State::new(Truth::Unknown, "NoSinks", "Not known: no ReplicaSink names it.")
+        State::new(
+            Truth::Unknown,
+            "NoSinks",
+            "Not known: no ReplicaSink names it.",
+        )
     } else {
         let text = "Nothing is known yet of the ReplicaSinks that name it.";
         State::new(Truth::Unknown, "SinksUnknown", text)

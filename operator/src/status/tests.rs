@@ -1,6 +1,6 @@
 //! Golden statuses: what `kubectl get` and `kubectl describe` show in every situation.
 
 mod sinks;
-mod situation;
+pub(crate) mod situation;
 mod sources;
 mod truth;

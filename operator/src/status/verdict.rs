@@ -92,8 +92,9 @@ impl Verdict {
     /// With a word about records that are kept aside, if there are any and nothing is worse.
     pub(crate) fn with_dead_letters(mut self, kept: bool) -> Self {
         if kept && self.truth == Truth::True {
-            self.message
-                .push_str(" Some records were refused and are kept aside: see sluice.dead_letters.");
+            self.message.push_str(
+                " Some records were refused and are kept aside: see sluice.dead_letters.",
+            );
         }
         self
     }
@@ -323,7 +324,10 @@ fn unproven(
 /// What keeps the agent's pod from running, or the check's when no name is given.
 fn of_trouble(trouble: &PodTrouble, agent: Option<&str>) -> Verdict {
     let message = &trouble.message;
-    let whose = agent.map_or_else(|| "check's pod".to_owned(), |name| format!("agent's pod {name}"));
+    let whose = agent.map_or_else(
+        || "check's pod".to_owned(),
+        |name| format!("agent's pod {name}"),
+    );
     let name = agent.map_or_else(String::new, |name| format!(" {name}"));
     let logs = format!("kubectl logs --previous{name}");
     let describe = format!("kubectl describe pod{name}");

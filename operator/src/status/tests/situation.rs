@@ -18,12 +18,12 @@ use crate::{
 };
 
 /// 2026-01-01T12:00:00Z, and so many seconds.
-pub(super) fn at(second: i64) -> Timestamp {
+pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_767_268_800 + second).unwrap()
 }
 
 /// A sink of which nothing is known.
-pub(super) fn fresh() -> SinkFacts {
+pub(crate) fn fresh() -> SinkFacts {
     SinkFacts {
         key: ObjectKey {
             namespace: "prod".to_owned(),
@@ -39,7 +39,7 @@ pub(super) fn fresh() -> SinkFacts {
 }
 
 /// A sink whose check passed and whose agent's pod runs since the hour, without an answer.
-pub(super) fn running() -> SinkFacts {
+pub(crate) fn running() -> SinkFacts {
     let mut facts = fresh();
     facts.observation = Observation {
         check: CheckState::Passed(CheckReport::default()),
@@ -68,19 +68,19 @@ pub(super) fn running() -> SinkFacts {
 }
 
 /// A sink whose agent says this.
-pub(super) fn saying(report: AgentStatus) -> SinkFacts {
+pub(crate) fn saying(report: AgentStatus) -> SinkFacts {
     let mut facts = running();
     facts.observation.agent = AgentAnswer::Answered(Arc::new(report));
     facts
 }
 
 /// A sink whose agent streams.
-pub(super) fn streaming() -> SinkFacts {
+pub(crate) fn streaming() -> SinkFacts {
     saying(report())
 }
 
 /// A sink whose pod does not run.
-pub(super) fn troubled(reason: &'static str, message: &str) -> SinkFacts {
+pub(crate) fn troubled(reason: &'static str, message: &str) -> SinkFacts {
     let mut facts = running();
     if let Some(pod) = &mut facts.observation.pod {
         pod.running = false;
@@ -94,7 +94,7 @@ pub(super) fn troubled(reason: &'static str, message: &str) -> SinkFacts {
 }
 
 /// A sink whose resource has a problem, and no agent.
-pub(super) fn refused(reason: &'static str, message: &str) -> SinkFacts {
+pub(crate) fn refused(reason: &'static str, message: &str) -> SinkFacts {
     let mut facts = fresh();
     facts.problem = Some(Problem {
         reason,
@@ -104,7 +104,7 @@ pub(super) fn refused(reason: &'static str, message: &str) -> SinkFacts {
 }
 
 /// What an agent says that streams two tables.
-pub(super) fn report() -> AgentStatus {
+pub(crate) fn report() -> AgentStatus {
     AgentStatus {
         pipeline: "prod/shop-pg".to_owned(),
         source: "shop".to_owned(),
@@ -133,7 +133,7 @@ pub(super) fn report() -> AgentStatus {
 }
 
 /// A table in this phase.
-pub(super) fn table(phase: &str) -> TableStatus {
+pub(crate) fn table(phase: &str) -> TableStatus {
     TableStatus {
         phase: phase.to_owned(),
         rows_copied: None,
@@ -142,7 +142,7 @@ pub(super) fn table(phase: &str) -> TableStatus {
 }
 
 /// A check that came out like this.
-pub(super) fn check(name: &str, outcome: CheckOutcome, message: &str, remedy: &str) -> Check {
+pub(crate) fn check(name: &str, outcome: CheckOutcome, message: &str, remedy: &str) -> Check {
     Check {
         subject: "ReplicationSource/shop".to_owned(),
         name: name.to_owned(),
@@ -153,18 +153,18 @@ pub(super) fn check(name: &str, outcome: CheckOutcome, message: &str, remedy: &s
 }
 
 /// The status of a sink that had none before.
-pub(super) fn first(facts: &SinkFacts) -> ReplicaSinkStatus {
+pub(crate) fn first(facts: &SinkFacts) -> ReplicaSinkStatus {
     sink_status(facts, None, at(3_600))
 }
 
 /// The status that `facts` bring at 13:00:10 to a sink that streamed at 13:00:00.
-pub(super) fn after_streaming(facts: &SinkFacts) -> ReplicaSinkStatus {
+pub(crate) fn after_streaming(facts: &SinkFacts) -> ReplicaSinkStatus {
     let before = sink_status(&streaming(), None, at(3_600));
     sink_status(facts, Some(&before), at(3_610))
 }
 
 /// A status as text.
-pub(super) fn shown(status: &ReplicaSinkStatus) -> String {
+pub(crate) fn shown(status: &ReplicaSinkStatus) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: Option<String>| {
         if let Some(value) = value {
@@ -188,7 +188,7 @@ pub(super) fn shown(status: &ReplicaSinkStatus) -> String {
 }
 
 /// Conditions as text.
-pub(super) fn conditions(conditions: &[Condition]) -> String {
+pub(crate) fn conditions(conditions: &[Condition]) -> String {
     let mut text = String::new();
     for condition in conditions {
         let Condition {
@@ -206,7 +206,7 @@ pub(super) fn conditions(conditions: &[Condition]) -> String {
 }
 
 /// An error as text.
-pub(super) fn error(error: &LastError) -> String {
+pub(crate) fn error(error: &LastError) -> String {
     let LastError {
         reason,
         message,
@@ -219,6 +219,6 @@ pub(super) fn error(error: &LastError) -> String {
 }
 
 /// A value as JSON.
-pub(super) fn json<T: serde::Serialize>(value: &T) -> String {
+pub(crate) fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap()
 }

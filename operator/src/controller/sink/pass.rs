@@ -1,0 +1,187 @@
+//! Observe → status: what is known of an agent reaches its resource.
+//!
+//! There is one pass at a time for each resource. One that would begin while another is under way
+//! has the resource reconciled again right after it.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use kube::Resource as _;
+use sluice_crds::{ReplicaSink, ReplicaSinkStatus};
+use tracing::{debug, warn};
+
+use crate::{
+    apply,
+    cache::GuardedSink,
+    context::{Context, SharedContext},
+    controller::sink::{Outcome, SinkMemory},
+    dereference, events,
+    model::{AgentAnswer, CheckState, ObjectKey, Observation, SinkFacts},
+    names, preflight,
+    status::{self, Patch},
+    wake::Wake,
+};
+
+/// Without a readable spec: what the schema has as the default.
+const LAG_THRESHOLD_SECONDS: f64 = 60.0;
+
+/// One pass over one ReplicaSink.
+pub(super) struct Pass {
+    pub(super) context: SharedContext,
+    pub(super) key: ObjectKey,
+    pub(super) object: Arc<GuardedSink>,
+    pub(super) outcome: Outcome,
+    pub(super) memory: Arc<SinkMemory>,
+}
+
+/// The agent's pod, if there is one.
+pub(super) fn pod(context: &Context, sink: &ObjectKey) -> Option<Arc<Pod>> {
+    context
+        .caches
+        .pods
+        .get(&sink.sibling(names::agent_pod(&sink.name)))
+}
+
+impl Pass {
+    /// Looks, makes a status, and writes it if that is due. Answers when it will be due.
+    pub(super) async fn run(self) -> Option<Duration> {
+        if !self.begin() {
+            return None;
+        }
+        let facts = self.facts().await;
+        let wait = self.tell(&facts).await;
+        self.end().await;
+        wait
+    }
+
+    fn begin(&self) -> bool {
+        let mut state = self.memory.lock();
+        state.again |= state.busy;
+        !std::mem::replace(&mut state.busy, true)
+    }
+
+    async fn end(&self) {
+        let again = {
+            let mut state = self.memory.lock();
+            state.busy = false;
+            std::mem::take(&mut state.again)
+        };
+        if again {
+            self.context.waker.send(Wake::Sink(self.key.clone())).await;
+        }
+    }
+
+    async fn facts(&self) -> SinkFacts {
+        let spec = self.object.0.as_ref().ok().map(|sink| &sink.spec);
+        SinkFacts {
+            key: self.key.clone(),
+            generation: self.object.meta().generation,
+            target: spec.and_then(status::target),
+            paused: self.outcome.paused,
+            lag_threshold_seconds: spec.map_or(LAG_THRESHOLD_SECONDS, |spec| {
+                f64::from(spec.lag_threshold_seconds)
+            }),
+            problem: self.outcome.problem.clone(),
+            observation: self.observe().await,
+        }
+    }
+
+    async fn observe(&self) -> Observation {
+        let context = &self.context;
+        let stateful_set = dereference::stateful_set(context, &self.key);
+        let pods: Vec<Arc<Pod>> = pod(context, &self.key).into_iter().collect();
+        // Closed never; without a permit nobody is asked.
+        let permit = context.questions.acquire().await;
+        let pipeline = self.key.to_string();
+        let sighting = context
+            .observer
+            .agent(&pipeline, stateful_set.as_deref(), &pods)
+            .await;
+        drop(permit);
+        if let AgentAnswer::Answered(report) = &sighting.agent {
+            let mut state = self.memory.lock();
+            state.resnapshot_id.clone_from(&report.resnapshot_id);
+        }
+        Observation {
+            check: self.check().await,
+            stateful_set: sighting.stateful_set,
+            pod: sighting.pod,
+            agent: sighting.agent,
+        }
+    }
+
+    /// A check that makes no headway may have an event that says why.
+    async fn check(&self) -> CheckState {
+        preflight::explain(
+            &self.context,
+            &Wake::Sink(self.key.clone()),
+            &self.outcome.check,
+        )
+        .await
+    }
+
+    async fn tell(&self, facts: &SinkFacts) -> Option<Duration> {
+        let now = Timestamp::now();
+        let (previous, status, written) = {
+            let mut state = self.memory.lock();
+            if state.status.is_none() {
+                let sink = self.object.0.as_ref().ok();
+                let present = sink.and_then(|sink| sink.status.clone()).map(Arc::new);
+                state.status.clone_from(&present);
+                state.written = present;
+            }
+            let previous = state.status.take();
+            let status = Arc::new(status::sink_status(facts, previous.as_deref(), now));
+            state.status = Some(Arc::clone(&status));
+            (previous, status, state.written.clone())
+        };
+        if previous.as_deref() != Some(&*status) {
+            self.wake_source().await;
+        }
+        let written_at = self.memory.lock().written_at;
+        match status::patch_due(written.as_deref(), &*status, written_at, now) {
+            Patch::Unneeded => None,
+            Patch::At(time) => Duration::try_from(time.duration_since(now)).ok(),
+            Patch::Now => {
+                self.publish(written.as_deref(), &status);
+                self.write(status, now).await
+            }
+        }
+    }
+
+    async fn write(&self, status: Arc<ReplicaSinkStatus>, now: Timestamp) -> Option<Duration> {
+        self.context.metrics.status_patched("ReplicaSink");
+        let written = apply::status::<ReplicaSink>(&self.context, &self.key, &*status).await;
+        match written {
+            Ok(true) => {
+                let mut state = self.memory.lock();
+                state.written = Some(status);
+                state.written_at = Some(now);
+                None
+            }
+            Ok(false) => {
+                debug!(sink = %self.key, "the resource has gone");
+                None
+            }
+            Err(error) => {
+                warn!(sink = %self.key, %error, "a status can't be written and is tried again");
+                Some(Duration::from_secs(3))
+            }
+        }
+    }
+
+    fn publish(&self, before: Option<&ReplicaSinkStatus>, after: &ReplicaSinkStatus) {
+        let notices = events::sink_notices(before, after);
+        if notices.is_empty() {
+            return;
+        }
+        let reference = self.object.object_ref(&());
+        self.context.publisher.publish(&reference, &notices);
+    }
+
+    async fn wake_source(&self) {
+        let Ok(sink) = &self.object.0 else { return };
+        let source = self.key.sibling(&sink.spec.source_ref.name);
+        self.context.waker.send(Wake::Source(source)).await;
+    }
+}

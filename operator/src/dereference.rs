@@ -1,0 +1,133 @@
+//! Looks up everything that a custom resource refers to: the only step of a reconcile that reads.
+//!
+//! Everything but the content of Secrets comes from the caches.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use k8s_openapi::{api::apps::v1::StatefulSet, jiff::Timestamp};
+use sluice_agent_api::config::SourceSystem;
+use sluice_convert::{SecretUse, sink_secrets, source_secrets};
+use sluice_crds::{ReplicaSink, ReplicationSource};
+
+use crate::{
+    context::Context,
+    model::ObjectKey,
+    names,
+    secrets::SecretDigest,
+    upgrade::{self, Agent, Turn},
+};
+
+/// What could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DereferenceError {
+    /// A Secret.
+    #[error("Secret {name} can't be read: {error}")]
+    Secret {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        error: kube::Error,
+    },
+}
+
+/// Content of Secrets by name; none for one that is not there.
+pub(crate) type SecretContents = BTreeMap<String, Option<SecretDigest>>;
+
+/// A ReplicaSink and what it refers to.
+pub(crate) struct DereferencedSink {
+    pub(crate) sink: Arc<ReplicaSink>,
+    pub(crate) source: Arc<ReplicationSource>,
+    pub(crate) secrets: SecretContents,
+    /// Which image is to run now.
+    pub(crate) turn: Turn,
+    /// Its replica id towards MySQL.
+    pub(crate) server_id: Option<u32>,
+}
+
+/// Looks up what a ReplicaSink refers to.
+pub(crate) async fn sink(
+    context: &Context,
+    key: &ObjectKey,
+    sink: Arc<ReplicaSink>,
+    source: Arc<ReplicationSource>,
+) -> Result<DereferencedSink, DereferenceError> {
+    let mut uses = source_secrets(&source);
+    uses.extend(sink_secrets(&sink));
+    let secrets = secrets(context, key, &uses).await?;
+    let turn = turn(context, key, &sink);
+    let server_id = sluice_convert::agent_config(&source, &sink)
+        .ok()
+        .map(|config| {
+            let SourceSystem::Mysql(mysql) = &config.source.system;
+            let ids = &context.server_ids;
+            ids.give(&context.caches, key, mysql.server_id)
+        });
+    Ok(DereferencedSink {
+        sink,
+        source,
+        secrets,
+        turn,
+        server_id,
+    })
+}
+
+/// The content of the Secrets that a ReplicationSource refers to.
+pub(crate) async fn source(
+    context: &Context,
+    key: &ObjectKey,
+    source: &ReplicationSource,
+) -> Result<SecretContents, DereferenceError> {
+    secrets(context, key, &source_secrets(source)).await
+}
+
+/// The StatefulSet of a ReplicaSink's agent.
+pub(crate) fn stateful_set(context: &Context, sink: &ObjectKey) -> Option<Arc<StatefulSet>> {
+    let stateful_sets = &context.caches.stateful_sets;
+    stateful_sets.get(&sink.sibling(names::agent(&sink.name)))
+}
+
+/// Which image a ReplicaSink's agent is to run now.
+pub(crate) fn turn(context: &Context, key: &ObjectKey, sink: &ReplicaSink) -> Turn {
+    let template = sink.spec.agent.as_ref();
+    if let Some(image) = template.and_then(|template| template.image.as_deref()) {
+        return Turn::at_once(image);
+    }
+    let image = &context.settings.arguments.agent_image;
+    let own = stateful_set(context, key);
+    let own = own.as_deref().and_then(Agent::of);
+    // Nearly always: there is nobody to look at.
+    if own.is_none_or(|own| own.image == *image && own.upgrade.is_none()) {
+        return Turn::at_once(image);
+    }
+    let stateful_sets = context.caches.stateful_sets.all();
+    let agents: Vec<Agent> = stateful_sets
+        .iter()
+        .filter_map(|stateful_set| Agent::of(stateful_set))
+        .collect();
+    upgrade::turn(key, image, &agents, Timestamp::now())
+}
+
+async fn secrets(
+    context: &Context,
+    owner: &ObjectKey,
+    uses: &[SecretUse],
+) -> Result<SecretContents, DereferenceError> {
+    let mut contents = SecretContents::new();
+    for used in uses {
+        let name = &used.key.name;
+        if contents.contains_key(name) {
+            continue;
+        }
+        let secret = owner.sibling(name);
+        let read = context
+            .secrets
+            .read(&context.client, &context.caches, &secret);
+        let content = read.await.map_err(|error| DereferenceError::Secret {
+            name: name.clone(),
+            error,
+        })?;
+        contents.insert(name.clone(), content);
+    }
+    Ok(contents)
+}
