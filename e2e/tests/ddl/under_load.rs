@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use anyhow::{Context, Result};
 use mysql_async::prelude::Queryable;
 use serde_json::json;
+use sluice_agent_api::AgentStatus;
 use sluice_e2e::{
     MysqlDatabase, PgDatabase, PipelineFile, Servers, Sluice, compare, wait::wait_for,
 };
@@ -59,8 +60,16 @@ async fn change_schemas(label: &str, agent: Agent) -> Result<()> {
     let mut sluice = Sluice::run(&written, &[])?;
     // What the agents have logged that were killed.
     let mut killed = String::new();
-    if agent == Agent::Runs {
-        sluice.wait_streaming().await?;
+    match agent {
+        Agent::Runs => sluice.wait_streaming().await.map(drop)?,
+        // From the first commit on the log is followed; tables that were made before it may have
+        // another name by the next start, and nobody would know whose they are.
+        Agent::IsKilled => {
+            let begun = |status: &AgentStatus| status.position.is_some();
+            sluice
+                .wait_until("the first commit", PATIENCE, begun)
+                .await?;
+        }
     }
 
     let tables: Vec<&str> = SCRIPTS.iter().map(|script| script.table).collect();
