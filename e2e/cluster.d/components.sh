@@ -103,7 +103,8 @@ end_component() { # COMPONENT [SIGNAL]
 wait_ready() { # COMPONENT
     local deadline=$((SECONDS + 120))
     until answers "$1"; do
-        pid_of "$1" >/dev/null && ((SECONDS < deadline)) || not_started "$1" "$1 does not answer"
+        # By its number alone: the program may not be loaded yet.
+        kill -0 "$(cat "$state/pid/$1")" 2>/dev/null && ((SECONDS < deadline)) || not_started "$1" "$1 does not answer"
         sleep 0.1
     done
 }

@@ -6,7 +6,7 @@ buildah() {
     BUILDAH_ISOLATION=chroot command buildah --root "$state/buildah" --runroot "$run/buildah" --storage-driver overlay "$@"
 }
 
-is_loaded() { ctr images ls -q | grep -qxF "$1"; }
+is_loaded() { ctr images ls -q | grep -xF "$1" >/dev/null; } # not -q: it would end ctr early
 
 load_image() { # ARCHIVE
     ctr images import --snapshotter overlayfs "$1" >&2 || die "$1 could not be loaded"
