@@ -39,6 +39,11 @@ generate: ## Rewrites what comes from the Rust types: crds/yaml, crds/REFERENCE.
 	cargo run -q -p sluice-crds --example generate
 	charts/generate
 
+.PHONY: chart
+chart: generate ## Lints the Helm chart and packs it into target/.
+	charts/helm lint --strict --kube-version 1.34.0 charts/sluice
+	charts/helm package charts/sluice --destination target
+
 .PHONY: down
 down: ## Stops the servers that demo and tests started.
 	e2e/servers down

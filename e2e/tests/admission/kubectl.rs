@@ -190,7 +190,7 @@ fn install_one(plural: &str) -> Result<bool> {
     let name = format!("crd/{plural}.sluice.dev");
     let path = ROOT.join(format!("crds/yaml/{plural}.yaml"));
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let mut definition: Value = serde_yaml::from_str(&text)?;
+    let definition: Value = serde_yaml::from_str(&text)?;
     let generation = || -> Result<String> {
         let arguments = [
             "get",
@@ -203,13 +203,7 @@ fn install_one(plural: &str) -> Result<bool> {
     };
     let before = generation()?;
     if before.is_empty() {
-        // So that a later `helm install sluice -n sluice-system` can take them over.
-        definition["metadata"]["labels"] = json!({"app.kubernetes.io/managed-by": "Helm"});
-        definition["metadata"]["annotations"] = json!({
-            "meta.helm.sh/release-name": "sluice",
-            "meta.helm.sh/release-namespace": "sluice-system",
-            "helm.sh/resource-policy": "keep",
-        });
+        create_adoptable(&definition)?;
     }
     let apply = [
         "apply",
@@ -221,4 +215,17 @@ fn install_one(plural: &str) -> Result<bool> {
     ];
     succeed(&apply, Some(&definition))?;
     Ok(generation()? != before)
+}
+
+/// Creates a definition such that a later `helm install sluice -n sluice-system` takes it over. Under
+/// another field manager: an apply without these annotations is not to remove them.
+fn create_adoptable(definition: &Value) -> Result<()> {
+    let mut definition = definition.clone();
+    definition["metadata"]["labels"] = json!({"app.kubernetes.io/managed-by": "Helm"});
+    definition["metadata"]["annotations"] = json!({
+        "meta.helm.sh/release-name": "sluice",
+        "meta.helm.sh/release-namespace": "sluice-system",
+        "helm.sh/resource-policy": "keep",
+    });
+    succeed(&["create", "-f", "-"], Some(&definition)).map(drop)
 }
