@@ -108,6 +108,27 @@ async fn a_pipeline_that_waits_for_a_person_stays_up_and_recovers_without_a_rest
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_target_of_an_older_agent_is_gone_on_with() -> Result<()> {
+    let (mysql, postgres, pod) = world("older").await?;
+    let mut agent = Sluice::agent(&pod, &[])?;
+    agent.wait_caught_up().await?;
+    agent.terminate().await?;
+    let schema = format!("\"{}\"", mysql.name);
+    postgres
+        .exec(format!(
+            "ALTER TABLE sluice.positions DROP COLUMN requests; \
+             COMMENT ON SCHEMA sluice IS 'an older version'; DELETE FROM {schema}.orders"
+        ))
+        .await?;
+    mysql.exec("INSERT INTO orders VALUES (3, 'x')").await?;
+    let mut agent = Sluice::agent(&pod, &[])?;
+    agent.wait_caught_up().await?;
+    let rows = count(&mysql, &postgres, "orders").await?;
+    ensure!(rows == "1", "nothing is copied again: {rows}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_single_copy_is_complete_and_the_agent_stays() -> Result<()> {
     let (mysql, postgres, mut pod) = world("only").await?;
     pod.config.snapshot.mode = SnapshotMode::Only;

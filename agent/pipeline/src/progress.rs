@@ -3,12 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use sluice_core::{
     Error, Position, TableId, TableState, Watermark, position::SnapshotState, source::LogEnd,
 };
+
+use tokio::time::Instant;
 
 use crate::stall::{StallReport, StalledOn, Waiter, Waits};
 

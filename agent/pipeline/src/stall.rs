@@ -8,14 +8,14 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use sluice_core::{
     Error, Reason, Result,
     sink::{Activity, SinkObserver},
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::progress::Progress;
 
@@ -78,14 +78,30 @@ pub(crate) enum Awaited {
     Queue,
 }
 
+/// A moment by both clocks: one to count from, one to tell.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    instant: Instant,
+    time: SystemTime,
+}
+
+impl Moment {
+    fn now() -> Self {
+        Self {
+            instant: Instant::now(),
+            time: SystemTime::now(),
+        }
+    }
+}
+
 /// A call that takes long.
 #[derive(Debug)]
 struct Wait {
     on: Awaited,
     what: String,
-    since: Instant,
+    since: Moment,
     /// When the target was seen working on it.
-    worked_at: Option<Instant>,
+    worked_at: Option<Moment>,
     cause: Option<String>,
     hint: Option<String>,
 }
@@ -96,7 +112,7 @@ pub(crate) struct Waits {
     intake: Option<Wait>,
     apply: Option<Wait>,
     /// Since when the stream is listened to and silent.
-    listening: Option<Instant>,
+    listening: Option<Moment>,
 }
 
 impl Waits {
@@ -107,7 +123,7 @@ impl Waits {
 
     /// Begins to count the stream's silence, if that has not begun.
     pub(crate) fn listen(&mut self) {
-        self.listening.get_or_insert_with(Instant::now);
+        self.listening.get_or_insert_with(Moment::now);
     }
 
     /// The stream has said something, or is not listened to.
@@ -130,10 +146,10 @@ impl Waits {
         let stalled = waits.find_map(Wait::stall);
         stalled.or_else(|| {
             let since = self.listening?;
-            let duration = since.elapsed();
+            let duration = since.instant.elapsed();
             (duration >= SILENT_AFTER).then(|| StallReport {
                 on: StalledOn::Source,
-                since: SystemTime::now() - duration,
+                since: since.time,
                 duration,
                 what: "nothing has come from the log, not even a heartbeat".to_owned(),
                 cause: None,
@@ -158,10 +174,10 @@ impl Wait {
             Awaited::Queue => return None,
         };
         let since = self.worked_at.unwrap_or(self.since);
-        let duration = since.elapsed();
+        let duration = since.instant.elapsed();
         (duration >= STALLED_AFTER).then(|| StallReport {
             on,
-            since: SystemTime::now() - duration,
+            since: since.time,
             duration,
             what: self.what.clone(),
             cause: self.cause.clone(),
@@ -177,7 +193,7 @@ struct Noted<'a> {
 }
 
 impl<'a> Noted<'a> {
-    fn new(progress: &'a Progress, waiter: Waiter, call: (Awaited, String, Instant)) -> Self {
+    fn new(progress: &'a Progress, waiter: Waiter, call: (Awaited, String, Moment)) -> Self {
         let (on, what, since) = call;
         let wait = Wait {
             on,
@@ -223,7 +239,7 @@ async fn noted<T>(
     what: impl FnOnce() -> String,
     call: impl Future<Output = T>,
 ) -> T {
-    let since = Instant::now();
+    let since = Moment::now();
     tokio::pin!(call);
     if let Ok(done) = timeout(NOTED_AFTER, &mut call).await {
         return done;
@@ -246,7 +262,7 @@ impl TargetWatch {
         what: impl FnOnce() -> String,
         call: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let since = Instant::now();
+        let since = Moment::now();
         tokio::pin!(call);
         if let Ok(done) = timeout(NOTED_AFTER, &mut call).await {
             return done;
@@ -264,7 +280,7 @@ impl TargetWatch {
             };
             match observed {
                 Some(Activity::Working) => noted.update(|wait| {
-                    wait.worked_at = Some(Instant::now());
+                    wait.worked_at = Some(Moment::now());
                     (wait.cause, wait.hint) = (None, None);
                 }),
                 Some(Activity::Blocked { cause, hint }) => {
@@ -301,4 +317,168 @@ fn lost(found: &str) -> Error {
         format!("an answer of the target was lost: {found}"),
     )
     .with_hint("nothing to do: the target is opened again, and what is missing is written again")
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use sluice_core::{LogPosition, Position, Requests, Watermark, source::LogEnd};
+
+    use super::*;
+
+    /// A target that does what it is told to.
+    struct Told(Activity);
+
+    #[async_trait]
+    impl SinkObserver for Told {
+        async fn observe(&self) -> Result<Activity> {
+            Ok(self.0.clone())
+        }
+    }
+
+    fn streaming() -> Arc<Progress> {
+        let progress = Arc::new(Progress::new("x"));
+        progress.streaming(&Position {
+            log: LogPosition::Lsn(1),
+            tables: Arc::default(),
+            requests: Requests::default(),
+        });
+        progress
+    }
+
+    fn watch(progress: &Arc<Progress>, activity: Option<Activity>) -> TargetWatch {
+        TargetWatch {
+            progress: Arc::clone(progress),
+            observer: activity.map(|activity| Arc::new(Told(activity)) as Arc<dyn SinkObserver>),
+        }
+    }
+
+    async fn takes(seconds: u64) -> Result<()> {
+        sleep(Duration::from_secs(seconds)).await;
+        Ok(())
+    }
+
+    /// What stalls after so many seconds of a call of the sink that takes a minute.
+    async fn stall_during(activity: Option<Activity>, seconds: u64) -> Option<StallReport> {
+        let progress = streaming();
+        let watch = watch(&progress, activity);
+        let call = watch.call(|| "writing".to_owned(), takes(60));
+        assert!(timeout(Duration::from_secs(seconds), call).await.is_err());
+        // The call is dropped by now, and its note with it.
+        assert_eq!(progress.report().stall, None);
+        let call = watch.call(|| "writing".to_owned(), takes(60));
+        let seen = async {
+            sleep(Duration::from_secs(seconds)).await;
+            progress.report().stall
+        };
+        tokio::select! {
+            _ = call => None,
+            stall = seen => stall,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_without_an_answer_is_a_stall_after_five_seconds() {
+        assert_eq!(stall_during(None, 4).await, None);
+        let stall = stall_during(None, 6).await.expect("a stall");
+        assert_eq!(
+            (stall.on, stall.what.as_str()),
+            (StalledOn::Target, "writing")
+        );
+        assert!(stall.duration >= Duration::from_secs(6));
+        let blocked = Activity::Blocked {
+            cause: "a lock".to_owned(),
+            hint: None,
+        };
+        let stall = stall_during(Some(blocked), 6).await.expect("a stall");
+        assert_eq!(stall.cause.as_deref(), Some("a lock"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_worked_on_is_no_stall_however_long_it_takes() {
+        assert_eq!(stall_during(Some(Activity::Working), 50).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_will_never_come_back_is_given_up() {
+        for activity in [Activity::Gone, Activity::Idle] {
+            let watch = watch(&streaming(), Some(activity));
+            let call = watch.call(|| "writing".to_owned(), takes(3_600));
+            let ended = timeout(Duration::from_secs(60), call).await;
+            let error = ended.expect("it ends").expect_err("it is lost");
+            assert_eq!(error.reason(), Reason::Unreachable);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_stream_is_a_stall_and_a_heartbeat_ends_it() {
+        let progress = streaming();
+        progress.waits(Waits::listen);
+        sleep(Duration::from_secs(5)).await;
+        progress.waits(Waits::listen);
+        assert_eq!(progress.report().stall, None);
+        sleep(Duration::from_secs(2)).await;
+        let report = progress.report();
+        assert_eq!(report.stall.map(|stall| stall.on), Some(StalledOn::Source));
+        assert_eq!((report.ready, report.stalls.source), (false, 1));
+        progress.waits(Waits::heard);
+        assert_eq!(progress.report().stall, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_loop_that_waits_for_nothing_is_stuck() {
+        let (long, longer) = (Duration::from_secs(120), Duration::from_secs(121));
+        let progress = streaming();
+        sleep(longer).await;
+        assert!(progress.is_stuck(long));
+        progress.beat_intake();
+        progress.beat_apply();
+        assert!(!progress.is_stuck(long));
+
+        let watch = watch(&progress, None);
+        let target = watch.call(|| "writing".to_owned(), takes(3_600));
+        let queue = for_queue(&progress, takes(3_600));
+        let seen = async {
+            sleep(longer).await;
+            progress.is_stuck(long)
+        };
+        let stuck = tokio::select! {
+            _ = target => None,
+            _ = queue => None,
+            stuck = seen => Some(stuck),
+        };
+        assert_eq!(stuck, Some(false), "both wait");
+        assert!(progress.is_stuck(long), "neither does any more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_lag_is_never_zero_by_old_news() {
+        let progress = streaming();
+        let watermark = |offset| Watermark {
+            server: "s".into(),
+            offset,
+        };
+        let end = |offset| LogEnd {
+            watermark: watermark(offset),
+            log_files: Vec::new(),
+            retention_seconds: None,
+        };
+        progress.applied(Some(&watermark(5)), None);
+        progress.log_end(Instant::now(), end(5));
+        let report = progress.report();
+        assert_eq!((report.lag_seconds, report.lag_bytes), (Some(0.0), Some(0)));
+        sleep(Duration::from_secs(4)).await;
+        let report = progress.report();
+        assert_eq!(report.lag_bytes, None);
+        assert!(
+            report.lag_seconds.is_some_and(|lag| lag > 0.0),
+            "{report:?}"
+        );
+        progress.connecting();
+        let lag = progress.report().lag_seconds;
+        assert!(
+            lag.is_some_and(|lag| lag > 0.0),
+            "what was applied still is: {lag:?}"
+        );
+    }
 }

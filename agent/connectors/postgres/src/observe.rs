@@ -22,7 +22,7 @@ use crate::{
 /// Who holds what the session waits for; the first of them is enough to go on from.
 const BLOCKER: &str = "\
     SELECT b.pid, b.usename::text, b.application_name, b.state,
-           extract(epoch FROM clock_timestamp() - b.xact_start)::bigint,
+           to_char(b.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),
            (SELECT min(l.relation::regclass::text)
             FROM pg_locks AS l WHERE l.pid = $1 AND NOT l.granted AND l.locktype = 'relation')
     FROM unnest(pg_blocking_pids($1)) AS p JOIN pg_stat_activity AS b ON b.pid = p LIMIT 1";
@@ -110,17 +110,14 @@ fn blocked(row: &Row) -> Activity {
     let user: Option<String> = row.get(1);
     let application: Option<String> = row.get(2);
     let state: Option<String> = row.get(3);
-    let seconds: Option<i64> = row.get(4);
+    let began: Option<String> = row.get(4);
     let table: Option<String> = row.get(5);
     let on = table.map_or(String::new(), |table| format!(" on {table}"));
     let application = application.filter(|name| !name.is_empty());
     let user = user.unwrap_or_default();
     let named = application.map_or(user.clone(), |name| format!("{name} of {user}"));
     let state = state.unwrap_or_default();
-    let open = match seconds {
-        Some(seconds) if seconds >= 0 => format!(", in a transaction that was {seconds} s old"),
-        _ => String::new(),
-    };
+    let open = began.map_or(String::new(), |at| format!(", in a transaction since {at}"));
     Activity::Blocked {
         cause: format!("a lock{on} is held by process {pid} ({named}, {state}{open})"),
         hint: Some(format!(

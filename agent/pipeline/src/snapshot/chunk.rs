@@ -3,7 +3,6 @@
 use std::{
     cmp::Ordering,
     collections::{HashMap, VecDeque},
-    mem,
     sync::Arc,
 };
 
@@ -142,7 +141,7 @@ impl TableCopy {
             chunk.replan();
             return;
         }
-        if !keys_are_alike(&rows.table, &self.schema) {
+        if !rows.table.key_is_like(&self.schema) {
             self.postpone();
             return;
         }
@@ -244,19 +243,6 @@ impl Chunk {
     }
 }
 
-/// Whether the keys of two shapes of a table can be compared with each other.
-pub(crate) fn keys_are_alike(one: &TableSchema, other: &TableSchema) -> bool {
-    let is_alike = |one: &ColumnType, other: &ColumnType| match (one, other) {
-        (ColumnType::Int { unsigned: a, .. }, ColumnType::Int { unsigned: b, .. }) => a == b,
-        _ => mem::discriminant(one) == mem::discriminant(other),
-    };
-    one.key.len() == other.key.len()
-        && one
-            .key_columns()
-            .zip(other.key_columns())
-            .all(|(one, other)| is_alike(&one.ty, &other.ty))
-}
-
 /// Whether a key may be one of a table's: a position may be older than the type of the key.
 pub(crate) fn fits_key(key: &Row, table: &TableSchema) -> bool {
     let fits = |value: &Value<'_>, ty: &ColumnType| match ty {
@@ -343,8 +329,8 @@ mod tests {
             bits: 32,
             unsigned: true,
         };
-        assert!(keys_are_alike(&keyed_by(INT), &keyed_by(wide)));
-        assert!(!keys_are_alike(&keyed_by(INT), &keyed_by(unsigned)));
-        assert!(!keys_are_alike(&keyed_by(INT), &keyed_by(TEXT)));
+        assert!(keyed_by(INT).key_is_like(&keyed_by(wide)));
+        assert!(!keyed_by(INT).key_is_like(&keyed_by(unsigned)));
+        assert!(!keyed_by(INT).key_is_like(&keyed_by(TEXT)));
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     intake::StoppedTables,
     route::Router,
     snapshot::{
-        chunk::{Chunk, ChunkState, Plan, TableCopy, Zone, fits_key, keys_are_alike},
+        chunk::{Chunk, ChunkState, Plan, TableCopy, Zone, fits_key},
         refill,
     },
 };
@@ -472,7 +472,7 @@ impl Coordinator {
             // Everything before the view is in it; the caller keeps what comes after apart.
             return None;
         }
-        if !keys_are_alike(&change.table, &copy.schema) {
+        if !change.table.key_is_like(&copy.schema) {
             // The key changed and its schema change is yet to come: begin anew.
             let schema = Arc::clone(&change.table);
             self.restart_copy(&schema);
@@ -578,7 +578,7 @@ impl Coordinator {
         let copy = self.copies.get_mut(table);
         if copy
             .as_ref()
-            .is_some_and(|copy| !keys_are_alike(&copy.schema, schema))
+            .is_some_and(|copy| !copy.schema.key_is_like(schema))
         {
             self.restart_copy(schema);
         } else if let Some(copy) = copy.filter(|_| is_new) {

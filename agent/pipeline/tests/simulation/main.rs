@@ -19,11 +19,16 @@ use std::{
 
 use sluice_core::SnapshotState;
 use sluice_pipeline::{
-    Finish, FinishWhen, PipelineConfig, Progress, SnapshotMode, route::Router, run,
+    Finish, FinishWhen, PipelineConfig, Progress, ResnapshotRequest, SnapshotMode, route::Router,
+    run,
 };
 use tokio::sync::watch;
 
-use crate::{database::Database, source::SimulatedSource, target::SimulatedTarget};
+use crate::{
+    database::Database,
+    source::SimulatedSource,
+    target::{SimulatedTarget, Stored},
+};
 
 const SEEDS_DEFAULT: u64 = 300;
 
@@ -56,7 +61,53 @@ async fn schedule(seed: u64) {
     let database = Arc::new(Mutex::new(Database::new(random.fork())));
     let target = SimulatedTarget::new(random.fork(), Arc::clone(&database));
     let state = target.state();
-    let source = SimulatedSource::new(random.fork(), Arc::clone(&database));
+    run_until_synced(&mut random, &database, target, None).await;
+    {
+        let database = database.lock().expect("no holder panicked");
+        assert_eq!(
+            database.transactions_left(),
+            0,
+            "the run ended before the workload"
+        );
+    }
+    assert_complete(&state, &database);
+    if seed.is_multiple_of(3) {
+        copy_again(&mut random, &database, &state).await;
+    }
+}
+
+/// Whatever fails, and however often the agent starts with the same request in its configuration:
+/// each table that it names is copied again once.
+async fn copy_again(
+    random: &mut fastrand::Rng,
+    database: &Arc<Mutex<Database>>,
+    state: &Arc<Mutex<Stored>>,
+) {
+    state.lock().expect("no holder panicked").begun_anew.clear();
+    let request = ResnapshotRequest {
+        id: "again".into(),
+        tables: vec![["*", "*.*"][random.usize(0..2)].into()],
+    };
+    for _ in 0..2 {
+        let target = SimulatedTarget::on(random.fork(), Arc::clone(database), Arc::clone(state));
+        run_until_synced(random, database, target, Some(request.clone())).await;
+        assert_complete(state, database);
+    }
+    let state = state.lock().expect("no holder panicked");
+    let position = state.position.as_ref().expect("a position is stored");
+    assert!(position.requests.contains("again"));
+    for table in position.tables.keys() {
+        assert_eq!(state.begun_anew.get(table), Some(&1), "{table}");
+    }
+}
+
+async fn run_until_synced(
+    random: &mut fastrand::Rng,
+    database: &Arc<Mutex<Database>>,
+    target: SimulatedTarget,
+    request: Option<ResnapshotRequest>,
+) {
+    let source = SimulatedSource::new(random.fork(), Arc::clone(database));
     let config = PipelineConfig {
         name: "simulated".into(),
         snapshot_mode: SnapshotMode::Initial,
@@ -68,7 +119,7 @@ async fn schedule(seed: u64) {
         delay_max: Duration::from_millis(1),
         router: Router::new(Vec::new()).expect("no route is a valid router"),
         resnapshot: Vec::new(),
-        request: None,
+        request,
         finish: FinishWhen::Synced,
     };
     let (_stop, stopped) = watch::channel(false);
@@ -85,13 +136,11 @@ async fn schedule(seed: u64) {
         .expect("the pipeline converges")
         .expect("no error is left for a person");
     assert_eq!(finish, Finish::Synced);
+}
+
+fn assert_complete(state: &Arc<Mutex<Stored>>, database: &Arc<Mutex<Database>>) {
     let state = state.lock().expect("no holder panicked");
     let database = database.lock().expect("no holder panicked");
-    assert_eq!(
-        database.transactions_left(),
-        0,
-        "the run ended before the workload"
-    );
     let tables: &SnapshotState = &state
         .position
         .as_ref()

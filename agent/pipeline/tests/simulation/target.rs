@@ -22,6 +22,8 @@ pub(crate) struct Stored {
     pub(crate) position: Option<Position>,
     contents: Contents,
     schemas: BTreeMap<TableId, Arc<TableSchema>>,
+    /// How often each table that followed the stream was begun anew.
+    pub(crate) begun_anew: BTreeMap<TableId, u32>,
 }
 
 pub(crate) struct SimulatedTarget {
@@ -37,6 +39,20 @@ impl SimulatedTarget {
             random,
             database,
             committed: Arc::default(),
+            open: Stored::default(),
+        }
+    }
+
+    /// A target that holds what another one left behind.
+    pub(crate) fn on(
+        random: fastrand::Rng,
+        database: Arc<Mutex<Database>>,
+        committed: Arc<Mutex<Stored>>,
+    ) -> Self {
+        Self {
+            random,
+            database,
+            committed,
             open: Stored::default(),
         }
     }
@@ -88,6 +104,7 @@ impl Sink for SimulatedTarget {
 
     async fn commit(&mut self, position: &Position) -> Result<()> {
         self.fault(60, "before the commit")?;
+        self.open.count_begun_anew(position);
         self.open.position = Some(position.clone());
         self.open
             .assert_equals_history(&self.database.lock().expect("no holder panicked"));
@@ -149,6 +166,16 @@ impl Stored {
                     );
                 }
                 TableState::Stopped { message, .. } => panic!("{table} stopped: {message}"),
+            }
+        }
+    }
+
+    fn count_begun_anew(&mut self, position: &Position) {
+        let Some(before) = &self.position else { return };
+        for (table, state) in position.tables.iter() {
+            let followed = before.tables.get(table) == Some(&TableState::Streaming);
+            if followed && matches!(state, TableState::Snapshotting { .. }) {
+                *self.begun_anew.entry(table.clone()).or_default() += 1;
             }
         }
     }
