@@ -106,6 +106,20 @@ impl TableSchema {
                 .all(|&column| self.columns[column].ty.orders_everywhere())
     }
 
+    /// Whether keys of rows of this shape and of another shape of the table are of the same kinds, so
+    /// that one can be told from the other and ranges of one mean something in the other.
+    pub fn key_is_like(&self, other: &Self) -> bool {
+        let is_like = |one: &ColumnType, other: &ColumnType| match (one, other) {
+            (ColumnType::Int { unsigned: a, .. }, ColumnType::Int { unsigned: b, .. }) => a == b,
+            _ => std::mem::discriminant(one) == std::mem::discriminant(other),
+        };
+        self.key.len() == other.key.len()
+            && self
+                .key_columns()
+                .zip(other.key_columns())
+                .all(|(one, other)| is_like(&one.ty, &other.ty))
+    }
+
     /// The ordinal of a column.
     pub fn column_index(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)

@@ -133,11 +133,17 @@ impl SnapshotReader for MysqlSnapshotReader {
         let plan = CellPlan::new(table.key_columns(), &columns, &table.id)?;
         let mut builder = RowBuilder::new();
         let mut key = None;
+        let mut is_another = false;
         while let Some(row) = connection.next_row().await? {
-            key = Some(plan.pack(row, &mut builder)?);
+            match plan.pack(row, &mut builder) {
+                Ok(row) => key = Some(row),
+                // Another type under the same name: the same as above.
+                Err(error) if error.reason() == Reason::DecodeFailed => is_another = true,
+                Err(error) => return Err(error),
+            }
         }
         self.connection = Some(connection);
-        Ok(key)
+        Ok(key.filter(|_| !is_another))
     }
 
     async fn read_chunk(
@@ -153,7 +159,7 @@ impl SnapshotReader for MysqlSnapshotReader {
             rows: Vec::new(),
             truncated_at: None,
         };
-        if key_names(&schema).eq(key_names(table)) {
+        if key_names(&schema).eq(key_names(table)) && schema.key_is_like(table) {
             let index = self.key_index(&mut connection, &schema).await?;
             chunk
                 .read(&mut connection, &schema, &index, request)
