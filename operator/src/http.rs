@@ -135,13 +135,13 @@ fn respond(method: &Method, path: &str, site: &Site) -> Response<Full<Bytes>> {
             let document = site.board.document(&operator, Timestamp::now());
             response(StatusCode::OK, JSON, document)
         }
-        path => match page::file(path) {
-            Some(file) => response(StatusCode::OK, file.kind, file.text),
-            None => {
-                let known = "not found; there is / /healthz /readyz /metrics /v1/pipelines\n";
-                response(StatusCode::NOT_FOUND, TEXT, known)
-            }
-        },
+        path => {
+            let known = "not found; there is / /healthz /readyz /metrics /v1/pipelines\n";
+            page::file(path).map_or_else(
+                || response(StatusCode::NOT_FOUND, TEXT, known),
+                |file| response(StatusCode::OK, file.kind, file.text),
+            )
+        }
     }
 }
 

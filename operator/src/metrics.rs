@@ -304,7 +304,7 @@ mod tests {
     fn everything_that_was_counted_is_on_the_page() {
         let page = page();
         let pipeline = r#"namespace="prod",sink="shop-pg""#;
-        let duration = r#"sluice_operator_reconcile_duration_seconds"#;
+        let duration = DURATION;
         for line in [
             r#"sluice_operator_reconciles_total{kind="ReplicaSink",outcome="apply"} 1"#.to_owned(),
             r#"sluice_operator_reconciles_total{kind="ReplicaSink",outcome="success"} 2"#

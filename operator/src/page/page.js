@@ -64,10 +64,13 @@ function mood(item) {
 
 const ORDER = { bad: 0, wait: 1, good: 2, calm: 3 };
 
+/** What the top of a chart stands for. Not less than ten seconds: little lag should look little. */
+const ceiling = (lags) => Math.max(10, ...lags.values.map((value) => value ?? 0));
+
 /** The lag's curve over the last half hour; gaps where nothing was known. */
 function draw(svg, lags) {
   const { values, length } = lags;
-  const top = Math.max(1, ...values.map((value) => value ?? 0)) * 1.08;
+  const top = ceiling(lags) * 1.05;
   const x = (index) => ((length - values.length + index) / (length - 1)) * 300;
   const y = (value) => 100 - (value / top) * 100;
   let line = "", area = "", start = null;
@@ -116,7 +119,11 @@ function row() {
       make("div", "number", make("span", "label", "Rows/s"), part.rate),
       make("div", "", make("span", "label", "Copied"), part.track, part.copied)),
     part.more);
-  part.details.addEventListener("toggle", () => { if (part.details.open) explain(part); });
+  part.details.addEventListener("toggle", () => {
+    if (!part.details.open) return;
+    explain(part);
+    history.replaceState(null, "", `#${key(part.item)}`);
+  });
   return part;
 }
 
@@ -133,6 +140,7 @@ function fill(part, item) {
   const named = ready && (how === "good" ? "" : ready.reason);
   say(part.reason, !named || named === item.phase ? "" : named);
   part.reason.className = `reason ${how}`;
+  part.pill.title = part.reason.title = ready?.message ?? "";
   draw(part.chart, item.lags);
   say(part.lag, duration(item.lag?.seconds));
   say(part.rate, number(item.rate?.rowsPerSecond));
@@ -153,7 +161,6 @@ function explain(part) {
   const ready = condition(item, "Ready");
   const big = chart();
   draw(big, item.lags);
-  const top = Math.max(1, ...item.lags.values.map((value) => value ?? 0));
   const { tables, snapshot } = item;
   const facts = [
     ["Position", item.position ?? "none yet"],
@@ -169,11 +176,11 @@ function explain(part) {
   const list = make("dl", "facts");
   for (const [name, value] of facts) list.append(make("dt", "", name), make("dd", "", value));
   more.replaceChildren(
-    make("p", "", ready?.message ?? "Nothing is known yet."),
+    make("p", "", ready?.message ?? "Nothing is known yet.", " ", ready ? since(ready.since) : null),
     make("div", "", make("h3", "", "Conditions"), conditions(item)),
     make("div", "",
       make("h3", "", "Lag"),
-      make("div", "big", big, make("span", "top", duration(top)), make("span", "zero", "0"),
+      make("div", "big", big, make("span", "top", duration(ceiling(item.lags))), make("span", "zero", "0"),
         make("span", "from", "30 min ago"), make("span", "to", "now")),
       make("h3", "", "Figures"), list));
 }
@@ -226,9 +233,10 @@ function show() {
   const present = new Set(items.map(key));
   for (const name of rows.keys()) if (!present.has(name)) rows.delete(name);
   const nothing = items.length > 0 ? "No pipeline fits the filter."
-    : page.operator.leads ? "There is no ReplicaSink yet. kubectl apply one, and it shows up here." : "";
+    : page.operator.leads ? "There is no ReplicaSink yet. Once one is applied, it shows up here." : "";
   say($("nothing"), nothing);
   $("nothing").hidden = shown.length > 0 || nothing === "";
+  $("head").hidden = shown.length === 0;
   summarise(items, shown.length);
   showSources(words);
   showEvents(words);
@@ -236,6 +244,7 @@ function show() {
 
 function summarise(items, shown) {
   const of = (how) => items.filter((item) => mood(item) === how).length;
+  if (!page.operator.leads) return $("summary").replaceChildren("stands by");
   const parts = [make("strong", "", `${number(items.length)} pipeline${items.length === 1 ? "" : "s"}`)];
   const count = (how, text, classes) => { if (of(how)) parts.push(" · ", make("span", classes, `${of(how)} ${text}`)); };
   count("good", "ready", "");
@@ -279,6 +288,14 @@ function showEvents(words) {
   $("events").replaceChildren(...(items.length ? items : [make("li", "empty", none)]));
 }
 
+/** Opens the pipeline that the address names, such as /#prod/shop-pg. */
+function open() {
+  const part = rows.get(decodeURIComponent(location.hash.slice(1)));
+  if (!part) return;
+  part.details.open = true;
+  part.details.scrollIntoView({ block: "center" });
+}
+
 /** What a visitor should know before trusting the page. */
 function warn() {
   let text = "", bad = false;
@@ -297,9 +314,11 @@ async function refresh() {
   try {
     const response = await fetch("/v1/pipelines", { cache: "no-store" });
     if (!response.ok) throw new Error(`HTTP status ${response.status}`);
+    const first = page === null;
     page = await response.json();
     failedSince = null;
     show();
+    if (first) open();
     say($("footer"), `Sluice ${page.operator.version}, operator ${page.operator.identity}. Read at ${new Date(page.now).toLocaleTimeString("en-GB")}; read again every ${REFRESH_MILLISECONDS / 1000} s.`);
   } catch (error) {
     failedSince ??= new Date();
@@ -309,10 +328,12 @@ async function refresh() {
 }
 
 async function run() {
-  await refresh();
+  // Nobody looks: nothing is asked. Whoever comes back sees the present at once.
+  if (!document.hidden || !page) await refresh();
   setTimeout(run, REFRESH_MILLISECONDS);
 }
 
 for (const id of ["filter", "troubled"]) $(id).addEventListener("input", () => { if (page) show(); });
+window.addEventListener("hashchange", open);
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
 run();

@@ -220,20 +220,24 @@ fn named(waiting: &[&Sink<'_>], total: usize) -> String {
         (1, total) => format!("1 of {total} ReplicaSinks is not ready"),
         (count, total) => format!("{count} of {total} ReplicaSinks are not ready"),
     };
-    for (index, (name, status)) in waiting.iter().take(SINKS_SHOWN_MAX).enumerate() {
-        text.push_str(if index == 0 { ": " } else { " " });
-        match find(&status.conditions, "Ready") {
-            Some(ready) => {
-                let message = sentence(&ready.message);
-                text.push_str(&format!("{name} ({}): {message}", ready.reason));
-            }
-            None => text.push_str(&format!("{name}: nothing is known yet.")),
-        }
-    }
+    let mut parts: Vec<String> = waiting
+        .iter()
+        .take(SINKS_SHOWN_MAX)
+        .map(|(name, status)| about(name, status))
+        .collect();
     if waiting.len() > SINKS_SHOWN_MAX {
-        text.push_str(&format!(" And {} more.", waiting.len() - SINKS_SHOWN_MAX));
+        parts.push(format!("And {} more.", waiting.len() - SINKS_SHOWN_MAX));
     }
+    text.extend([": ", &parts.join(" ")]);
     text
+}
+
+/// Why a sink is not ready.
+fn about(name: &str, status: &ReplicaSinkStatus) -> String {
+    match find(&status.conditions, "Ready") {
+        Some(ready) => format!("{name} ({}): {}", ready.reason, sentence(&ready.message)),
+        None => format!("{name}: nothing is known yet."),
+    }
 }
 
 /// A condition that holds when it holds for every sink.
