@@ -69,11 +69,6 @@ impl Checks {
         self.lock().waiting.retain(|waiting| waiting != owner);
     }
 
-    /// How many wait.
-    pub(crate) fn waiting(&self) -> usize {
-        self.lock().waiting.len()
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,7 +5,10 @@
 //! nobody is under way; under way is whoever was moved and is not Ready again. A pipeline that was
 //! not Ready before it was moved can't be waited for, and only has to have its new pod.
 
-use k8s_openapi::{api::apps::v1::StatefulSet, jiff::Timestamp};
+use k8s_openapi::{
+    api::apps::v1::StatefulSet,
+    jiff::{SignedDuration, Timestamp},
+};
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +29,17 @@ pub(crate) struct Upgrade {
     pub(crate) began_at: String,
     /// Whether the agent was Ready when it began.
     pub(crate) was_ready: bool,
+}
+
+/// A move that takes longer makes no headway by itself.
+const STUCK_AFTER: SignedDuration = SignedDuration::from_mins(10);
+
+impl Upgrade {
+    /// Whether it should have ended by now.
+    pub(crate) fn is_stuck(&self, now: Timestamp) -> bool {
+        let began = self.began_at.parse::<Timestamp>();
+        began.is_ok_and(|began| now.duration_since(began) > STUCK_AFTER)
+    }
 }
 
 /// What upgrades have to know about an agent.
@@ -226,6 +240,17 @@ mod tests {
             ..agent("a", "new")
         };
         assert_eq!(turn_of("b", &[troubled, agent("b", "old")]).image, "new");
+    }
+
+    #[test]
+    fn an_upgrade_is_stuck_after_ten_minutes() {
+        let upgrade = Upgrade {
+            from: "old".to_owned(),
+            began_at: "2026-11-21T10:00:00.5Z".to_owned(),
+            was_ready: true,
+        };
+        assert!(!upgrade.is_stuck("2026-11-21T10:09:00Z".parse().unwrap()));
+        assert!(upgrade.is_stuck("2026-11-21T10:11:00Z".parse().unwrap()));
     }
 
     #[test]

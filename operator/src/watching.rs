@@ -95,6 +95,7 @@ impl Watching {
                 let key = change.key();
                 own.checks.forget(&Wake::Source(key.clone()));
                 own.sources.forget(&key);
+                own.board.forget_source(&key);
             }
             relations::of_source(&own.caches, change)
         });
@@ -134,6 +135,7 @@ fn forget_sink(context: &SharedContext, change: &Change<'_, GuardedSink>) {
     context.checks.forget(&Wake::Sink(key.clone()));
     context.server_ids.forget(&key);
     context.sinks.forget(&key);
+    context.board.forget_sink(&key);
 }
 
 fn streams<K>(client: &Client, namespaces: &[String], config: &watcher::Config) -> Vec<Events<K>>

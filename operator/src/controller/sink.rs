@@ -4,9 +4,12 @@ mod inputs;
 mod pass;
 mod request;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::{api::apps::v1::StatefulSet, jiff::Timestamp};
 use kube::{Resource as _, ResourceExt as _, runtime::controller::Action};
 use sluice_convert::sink_problems;
 use sluice_crds::{ReplicaSink, ReplicaSinkStatus, ReplicationSource};
@@ -20,8 +23,9 @@ use crate::{
     controller::{APPLY_AGAIN_AFTER, StepError, requeue, retry_after, status_interval},
     dereference,
     memory::Memory,
-    model::{CheckState, ObjectKey, PausedBy, Problem, ValidatedSink},
+    model::{CheckState, Notice, ObjectKey, PausedBy, Problem, ValidatedSink},
     preflight::{self, Preflight},
+    upgrade::Agent,
     validate,
     wake::Wake,
 };
@@ -39,6 +43,8 @@ struct Outcome {
     problem: Option<Problem>,
     check: CheckState,
     paused: Option<PausedBy>,
+    /// `success`, or the step that failed.
+    step: &'static str,
     /// When to go through them again without being woken.
     again_after: Option<Duration>,
 }
@@ -46,6 +52,7 @@ struct Outcome {
 /// Brings one ReplicaSink's agent into step with it.
 pub(crate) async fn reconcile(object: Arc<GuardedSink>, context: SharedContext) -> Action {
     let key = ObjectKey::of(&*object);
+    let began = Instant::now();
     if object.meta().deletion_timestamp.is_some() {
         return Action::await_change();
     }
@@ -54,6 +61,9 @@ pub(crate) async fn reconcile(object: Arc<GuardedSink>, context: SharedContext) 
         Ok(sink) => steps(&context, &key, sink, &memory).await,
         Err(invalid) => stopped(&memory, "InvalidSpec", invalid.error.clone()),
     };
+    let metrics = &context.metrics;
+    metrics.reconciled("ReplicaSink", outcome.step, began.elapsed());
+    report_upgrade(&context, &key, &object, &memory);
     let again_after = outcome.again_after;
     let pass = Pass {
         context: Arc::clone(&context),
@@ -76,6 +86,32 @@ fn asks(context: &Context, key: &ObjectKey) -> bool {
     let present = dereference::stateful_set(context, key);
     let spec = present.as_ref().and_then(|present| present.spec.as_ref());
     spec.is_some_and(|spec| spec.replicas != Some(0)) || pass::pod(context, key).is_some()
+}
+
+/// Says once that an upgrade makes no headway: the others wait for it.
+fn report_upgrade(context: &Context, key: &ObjectKey, object: &GuardedSink, memory: &SinkMemory) {
+    let present = dereference::stateful_set(context, key);
+    let agent = present.as_deref().and_then(Agent::of);
+    let upgrade = agent.and_then(|agent| agent.upgrade);
+    let stuck = upgrade.filter(|upgrade| upgrade.is_stuck(Timestamp::now()));
+    let reported = std::mem::replace(&mut memory.lock().upgrade_reported, stuck.is_some());
+    if reported != stuck.is_some() {
+        context
+            .metrics
+            .set_upgrades_stuck(u64::from(stuck.is_some()));
+    }
+    if let Some(upgrade) = stuck.filter(|_| !reported) {
+        let (from, began_at) = (&upgrade.from, &upgrade.began_at);
+        let notice = Notice {
+            warning: true,
+            reason: "UpgradeStuck".to_owned(),
+            message: format!(
+                "the agent was moved from image {from} to the operator's new one at {began_at} and is not Ready again; the upgrades of all other agents wait for it: mend what its conditions say, or pin spec.agent.image to the old image"
+            ),
+        };
+        let reference = object.object_ref(&());
+        context.publisher.publish(&reference, &[notice]);
+    }
 }
 
 /// Goes through the steps, unless nothing has changed since they were gone through.
@@ -105,11 +141,12 @@ async fn steps(
             state.problem = None;
             state.failures = 0;
             state.inputs = Some(inputs.after(preflight.state.clone(), applied));
-            state.done_at = Some(std::time::Instant::now());
+            state.done_at = Some(Instant::now());
             Outcome {
                 problem: None,
                 check: preflight.state,
                 paused,
+                step: "success",
                 again_after: preflight.again_after,
             }
         }
@@ -118,7 +155,7 @@ async fn steps(
             if !error.may_pass() {
                 let mut state = memory.lock();
                 state.inputs = Some(inputs);
-                state.done_at = Some(std::time::Instant::now());
+                state.done_at = Some(Instant::now());
             }
             outcome
         }
@@ -134,6 +171,7 @@ fn unchanged(memory: &SinkMemory, inputs: &Inputs, paused: Option<PausedBy>) -> 
         problem: state.problem.clone(),
         check: inputs.check.clone(),
         paused,
+        step: "success",
         again_after: None,
     })
 }
@@ -258,6 +296,7 @@ fn stopped(memory: &SinkMemory, reason: &'static str, message: String) -> Outcom
         problem: Some(problem),
         check: last_check(&state),
         paused: None,
+        step: "dereference",
         again_after: None,
     }
 }
@@ -281,6 +320,7 @@ fn failed(memory: &SinkMemory, paused: Option<PausedBy>, error: &StepError) -> O
         problem: Some(problem),
         check: last_check(&state),
         paused,
+        step,
         again_after,
     }
 }

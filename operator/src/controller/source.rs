@@ -4,7 +4,10 @@ mod deletion;
 mod pass;
 mod request;
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use kube::{Resource as _, ResourceExt as _, runtime::controller::Action};
 use sluice_convert::source_secrets;
@@ -43,12 +46,15 @@ pub(crate) struct Inputs {
 struct Outcome {
     problem: Option<Problem>,
     check: CheckState,
-    again_after: Option<std::time::Duration>,
+    /// `success`, or the step that failed.
+    step: &'static str,
+    again_after: Option<Duration>,
 }
 
 /// Brings one ReplicationSource's check and status into step with it.
 pub(crate) async fn reconcile(object: Arc<GuardedSource>, context: SharedContext) -> Action {
     let key = ObjectKey::of(&*object);
+    let began = Instant::now();
     let memory = context.sources.of(&key);
     let sinks: Vec<ObjectKey> = context.caches.sinks_of(&key).collect();
     let blocked = match deletion::guard(&context, &key, &object, &sinks).await {
@@ -66,6 +72,8 @@ pub(crate) async fn reconcile(object: Arc<GuardedSource>, context: SharedContext
         Err(invalid) => stopped(&memory, invalid.error.clone()),
     };
     outcome.problem = blocked.or(outcome.problem);
+    let metrics = &context.metrics;
+    metrics.reconciled("ReplicationSource", outcome.step, began.elapsed());
     let again_after = outcome.again_after;
     let pass = Pass {
         context: &context,
@@ -102,10 +110,11 @@ async fn steps(
                 check: preflight.state.clone(),
                 ..inputs
             });
-            state.done_at = Some(std::time::Instant::now());
+            state.done_at = Some(Instant::now());
             Outcome {
                 problem: None,
                 check: preflight.state,
+                step: "success",
                 again_after: preflight.again_after,
             }
         }
@@ -114,7 +123,7 @@ async fn steps(
             if !error.may_pass() {
                 let mut state = memory.lock();
                 state.inputs = Some(inputs);
-                state.done_at = Some(std::time::Instant::now());
+                state.done_at = Some(Instant::now());
             }
             outcome
         }
@@ -130,6 +139,7 @@ fn unchanged(memory: &SourceMemory, inputs: &Inputs) -> Option<Outcome> {
     (recent && settled && state.inputs.as_ref() == Some(inputs)).then(|| Outcome {
         problem: state.problem.clone(),
         check: inputs.check.clone(),
+        step: "success",
         again_after: None,
     })
 }
@@ -193,6 +203,7 @@ fn stopped(memory: &SourceMemory, message: String) -> Outcome {
     Outcome {
         problem: Some(problem),
         check: CheckState::Waiting,
+        step: "dereference",
         again_after: None,
     }
 }
@@ -216,6 +227,7 @@ fn failed(memory: &SourceMemory, error: &StepError) -> Outcome {
     Outcome {
         problem: Some(problem),
         check: ended.map_or(CheckState::Waiting, |ended| ended.state.clone()),
+        step,
         again_after,
     }
 }

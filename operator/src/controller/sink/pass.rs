@@ -42,33 +42,36 @@ pub(super) fn pod(context: &Context, sink: &ObjectKey) -> Option<Arc<Pod>> {
         .get(&sink.sibling(names::agent_pod(&sink.name)))
 }
 
+/// The right to make a status, given back whatever happens.
+struct Turn<'a>(&'a SinkMemory);
+
+impl<'a> Turn<'a> {
+    /// None while another pass is under way, which is asked for another round.
+    fn begin(memory: &'a SinkMemory) -> Option<Self> {
+        let mut state = memory.lock();
+        state.again |= state.busy;
+        let begins = !std::mem::replace(&mut state.busy, true);
+        begins.then(|| Self(memory))
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.lock().busy = false;
+    }
+}
+
 impl Pass {
     /// Looks, makes a status, and writes it if that is due. Answers when it will be due.
     pub(super) async fn run(self) -> Option<Duration> {
-        if !self.begin() {
-            return None;
-        }
+        let turn = Turn::begin(&self.memory)?;
         let facts = self.facts().await;
         let wait = self.tell(&facts).await;
-        self.end().await;
-        wait
-    }
-
-    fn begin(&self) -> bool {
-        let mut state = self.memory.lock();
-        state.again |= state.busy;
-        !std::mem::replace(&mut state.busy, true)
-    }
-
-    async fn end(&self) {
-        let again = {
-            let mut state = self.memory.lock();
-            state.busy = false;
-            std::mem::take(&mut state.again)
-        };
-        if again {
+        drop(turn);
+        if std::mem::take(&mut self.memory.lock().again) {
             self.context.waker.send(Wake::Sink(self.key.clone())).await;
         }
+        wait
     }
 
     async fn facts(&self) -> SinkFacts {
@@ -135,6 +138,7 @@ impl Pass {
             state.status = Some(Arc::clone(&status));
             (previous, status, state.written.clone())
         };
+        self.show(&status, now);
         if previous.as_deref() != Some(&*status) {
             self.wake_source().await;
         }
@@ -177,6 +181,12 @@ impl Pass {
         }
         let reference = self.object.object_ref(&());
         self.context.publisher.publish(&reference, &notices);
+    }
+
+    fn show(&self, status: &Arc<ReplicaSinkStatus>, now: Timestamp) {
+        let sink = self.object.0.as_ref().ok();
+        let source = sink.map_or("", |sink| &sink.spec.source_ref.name);
+        self.context.board.show_sink(&self.key, source, status, now);
     }
 
     async fn wake_source(&self) {

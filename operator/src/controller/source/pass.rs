@@ -49,6 +49,7 @@ impl Pass<'_> {
             state.status = Some(Arc::clone(&status));
             (status, state.written.clone(), state.written_at)
         };
+        self.context.board.show_source(self.key, &status);
         match status::patch_due(written.as_deref(), &*status, written_at, now) {
             Patch::Unneeded => None,
             Patch::At(time) => Duration::try_from(time.duration_since(now)).ok(),
