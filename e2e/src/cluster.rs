@@ -36,7 +36,7 @@ use tokio::{
 
 pub use component::{Component, Killed};
 pub use namespace::{Namespace, Object, condition};
-pub use operator::{OPERATOR_NAMESPACE, Operator, RELEASE};
+pub use operator::{OPERATOR_NAMESPACE, Operator, RELEASE, image_settings};
 pub use pods::restarts;
 pub use replica::{READY_AT_MOST, Replica};
 
@@ -109,6 +109,16 @@ impl Cluster {
     /// The Sluice image that is loaded in the cluster.
     pub fn image(&self) -> Result<String> {
         variable("SLUICE_IMAGE")
+    }
+
+    /// Gives an image of the node a second name, such as that of a newer version.
+    pub async fn tag_image(&self, image: &str, name: &str) -> Result<()> {
+        pods::ctr(self, &["images", "tag", "--force", image, name]).await
+    }
+
+    /// Takes a name of [`tag_image`](Self::tag_image) away; the image stays under its other names.
+    pub async fn untag_image(&self, name: &str) -> Result<()> {
+        pods::ctr(self, &["images", "rm", name]).await
     }
 
     /// The MySQL and PostgreSQL servers of `e2e/cluster databases`, by an address that the test and the

@@ -14,7 +14,7 @@ use kube::{Api, api::ListParams};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-use super::Cluster;
+use super::{Cluster, pods};
 use crate::wait::wait_for;
 
 /// The release, and the namespace that it is in.
@@ -69,6 +69,17 @@ impl Operator {
         Ok(())
     }
 
+    /// Takes the release away; for tests that have the cluster alone, and only until
+    /// [`install_again`](Self::install_again).
+    pub async fn uninstall(&self) -> Result<()> {
+        uninstall(&self.cluster).await
+    }
+
+    /// Installs the release as it was in the beginning.
+    pub async fn install_again(&self) -> Result<()> {
+        helm_install(&self.cluster, &self.chart).await
+    }
+
     /// The operator's pods that are not being deleted.
     pub async fn pods(&self) -> Result<Vec<Pod>> {
         let api: Api<Pod> = Api::namespaced(self.cluster.client.clone(), OPERATOR_NAMESPACE);
@@ -85,11 +96,17 @@ impl Operator {
             OPERATOR_NAMESPACE,
             "get",
             "lease",
-            "sluice-operator",
+            RELEASE,
             "-o",
             "jsonpath={.spec.holderIdentity}",
         ];
         self.cluster.kubectl(&arguments).await
+    }
+
+    /// Sends a signal to the process of one of the operator's pods, from outside.
+    pub async fn signal(&self, pod: &str, signal: &str) -> Result<()> {
+        let api: Api<Pod> = Api::namespaced(self.cluster.client.clone(), OPERATOR_NAMESPACE);
+        pods::send_signal(&self.cluster, &api.get(pod).await?, signal).await
     }
 
     /// What the operator's pods have logged, with the logs of those that were restarted.
@@ -134,24 +151,34 @@ async fn install(cluster: &Cluster) -> Result<Chart> {
         .await?;
     let mut packages = std::fs::read_dir(folder.path())?;
     let package = packages.next().context("helm made no package")??.path();
-    let there = ["--namespace", OPERATOR_NAMESPACE];
-    let mut uninstall = vec!["uninstall", RELEASE, "--ignore-not-found", "--wait"];
-    uninstall.extend(there);
-    cluster.helm(&uninstall).await?;
-    let mut arguments = vec!["install", RELEASE, path(&package)?, "--create-namespace"];
-    arguments.extend(IN_ITS_NAMESPACE);
-    let image = image_settings(&cluster.image()?);
-    for setting in &image {
-        arguments.extend(["--set", setting]);
-    }
-    cluster.helm(&arguments).await?;
+    uninstall(cluster).await?;
+    helm_install(cluster, &package).await?;
     Ok(Chart {
         package,
         _folder: folder,
     })
 }
 
-fn image_settings(image: &str) -> Vec<String> {
+async fn uninstall(cluster: &Cluster) -> Result<()> {
+    let arguments = ["uninstall", RELEASE, "--ignore-not-found", "--wait"];
+    let there = ["--namespace", OPERATOR_NAMESPACE];
+    cluster.helm(&[&arguments[..], &there].concat()).await?;
+    Ok(())
+}
+
+async fn helm_install(cluster: &Cluster, package: &Path) -> Result<()> {
+    let mut arguments = vec!["install", RELEASE, path(package)?, "--create-namespace"];
+    arguments.extend(IN_ITS_NAMESPACE);
+    let image = image_settings(&cluster.image()?);
+    for setting in &image {
+        arguments.extend(["--set", setting]);
+    }
+    cluster.helm(&arguments).await?;
+    Ok(())
+}
+
+/// The chart's values for the operator's image.
+pub fn image_settings(image: &str) -> Vec<String> {
     let (repository, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
     vec![
         format!("image.repository={repository}"),

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::api::ListParams;
 use tokio::process::Command;
 
-use super::{Namespace, output_of};
+use super::{Cluster, Namespace, output_of};
 use crate::{process, wait::wait_for};
 
 /// Kubernetes' containers in containerd.
@@ -68,20 +68,32 @@ impl Namespace {
     /// Sends a signal to the first process of a pod's container: `SIGSTOP` makes it silent, `SIGCONT`
     /// lets it go on.
     pub async fn signal(&self, pod: &str, signal: &str) -> Result<()> {
-        let found: Pod = self.get(pod).await?;
-        let container = running_container(&found);
-        let id = container.with_context(|| format!("pod {pod} runs no container"))?;
-        let mut command = Command::new("ctr");
-        command.args(["--address", &self.cluster.containerd]);
-        command.args(["--namespace", CONTAINERD_NAMESPACE]);
-        command.args(["tasks", "kill", "--signal", signal, &id]);
-        let output = output_of(command, "").await?;
-        if !output.status.success() {
-            let error = String::from_utf8_lossy(&output.stderr);
-            bail!("{signal} to pod {pod} failed: {error}");
-        }
-        Ok(())
+        send_signal(&self.cluster, &self.get(pod).await?, signal).await
     }
+}
+
+/// Sends a signal to the first process of a pod's container.
+pub(super) async fn send_signal(cluster: &Cluster, pod: &Pod, signal: &str) -> Result<()> {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let container = running_container(pod);
+    let id = container.with_context(|| format!("pod {name} runs no container"))?;
+    let kill = ["tasks", "kill", "--signal", signal, &id];
+    let sent = ctr(cluster, &kill).await;
+    sent.with_context(|| format!("{signal} to pod {name}"))
+}
+
+/// Has containerd do something to Kubernetes' containers and images.
+pub(super) async fn ctr(cluster: &Cluster, arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new("ctr");
+    command.args(["--address", &cluster.containerd]);
+    command.args(["--namespace", CONTAINERD_NAMESPACE]);
+    command.args(arguments);
+    let output = output_of(command, "").await?;
+    if !output.status.success() {
+        let error = String::from_utf8_lossy(&output.stderr);
+        bail!("ctr {} failed: {error}", arguments.join(" "));
+    }
+    Ok(())
 }
 
 /// How often a pod's containers were started again.
