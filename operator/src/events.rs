@@ -6,10 +6,15 @@
 //! reconcile's back: a queue that is full, or an API server that refuses, costs an Event and
 //! nothing else.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use k8s_openapi::{
-    api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp,
+    api::core::v1::ObjectReference,
+    apimachinery::pkg::apis::meta::v1::Condition,
+    jiff::{SignedDuration, Timestamp},
 };
 use kube::{
     Client,
@@ -27,11 +32,14 @@ use crate::{
 
 /// Events that wait to be written.
 const QUEUE_LENGTH_MAX: usize = 1_024;
+/// The same is not said again for so long, unless something else was said in between.
+const SAID_FOR: SignedDuration = SignedDuration::from_secs(60);
 /// The API server refuses longer notes.
 const NOTE_LENGTH_MAX: usize = 1_000;
 
 /// Reasons of a `Ready` that is not True and yet nobody's trouble.
-const CALM: [&str; 9] = [
+const CALM: [&str; 10] = [
+    "AgentNotReady",
     "AgentNotStarted",
     "CatchingUp",
     "CheckRunning",
@@ -206,19 +214,27 @@ fn notice(warning: bool, reason: &str, message: &str) -> Notice {
 pub(crate) struct Publisher {
     queue: Sender<Item>,
     board: Arc<Board>,
+    said: Arc<Mutex<Said>>,
 }
 
+/// What was said last of each object, by its uid, and when.
+type Said = HashMap<String, (Timestamp, Vec<Notice>)>;
 type Item = (ObjectReference, Notice);
 
 impl Publisher {
     /// A publisher, and what it queues; [`publish_queued`] is to be run on that.
     pub(crate) fn new(board: Arc<Board>) -> (Self, Queue) {
         let (queue, items) = channel(QUEUE_LENGTH_MAX);
-        (Self { queue, board }, Queue(items))
+        let said = Arc::default();
+        (Self { queue, board, said }, Queue(items))
     }
 
-    /// Has Events about an object written.
+    /// Has Events about an object written. What was the last word about it a moment ago is not said
+    /// again: a step may be repeated when its status could not be written.
     pub(crate) fn publish(&self, about: &ObjectReference, notices: &[Notice]) {
+        if self.is_said(about, notices, Timestamp::now()) {
+            return;
+        }
         for notice in notices {
             let kind = about.kind.as_deref().unwrap_or_default();
             let key = ObjectKey {
@@ -234,6 +250,17 @@ impl Publisher {
                 warn!(object = %key, reason = %notice.reason, "an event is left out: too many wait");
             }
         }
+    }
+}
+
+impl Publisher {
+    fn is_said(&self, about: &ObjectReference, notices: &[Notice], now: Timestamp) -> bool {
+        // A holder that panicked left whole entries behind.
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.retain(|_, (at, _)| now.duration_since(*at) < SAID_FOR);
+        let uid = about.uid.clone().unwrap_or_default();
+        let last = said.insert(uid, (now, notices.to_vec()));
+        last.is_some_and(|(_, last)| last == notices)
     }
 }
 

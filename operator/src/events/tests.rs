@@ -211,3 +211,21 @@ fn a_note_fits_into_an_event() {
     let note = event(&notice).note.unwrap();
     assert_eq!(note.chars().count(), NOTE_LENGTH_MAX);
 }
+
+#[test]
+fn the_same_is_not_said_twice_in_a_row() {
+    let (publisher, mut queue) = Publisher::new(Arc::default());
+    let about = ObjectReference {
+        uid: Some("u1".to_owned()),
+        ..ObjectReference::default()
+    };
+    let (bad, good) = (notice(true, "Bad", "m"), notice(false, "Ready", "m"));
+    for said in [&bad, &bad, &bad, &good, &bad] {
+        publisher.publish(&about, std::slice::from_ref(said));
+    }
+    let mut reasons = Vec::new();
+    while let Ok((_, notice)) = queue.0.try_recv() {
+        reasons.push(notice.reason);
+    }
+    assert_eq!(reasons, ["Bad", "Ready", "Bad"]);
+}

@@ -4,7 +4,7 @@
 const REFRESH_MILLISECONDS = 5000;
 const CALM_REASONS = new Set(["Paused", "Complete", "Stopped"]);
 const WAIT_REASONS = new Set([
-  "AgentNotStarted", "CatchingUp", "CheckRunning", "Connecting", "Snapshotting",
+  "AgentNotReady", "AgentNotStarted", "CatchingUp", "CheckRunning", "Connecting", "Snapshotting",
 ]);
 const SVG = "http://www.w3.org/2000/svg";
 const $ = (id) => document.getElementById(id);

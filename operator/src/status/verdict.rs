@@ -524,10 +524,17 @@ fn connecting(report: &AgentStatus, facts: &SinkFacts) -> Option<Verdict> {
             "The agent has ended: with snapshot.mode Only, nothing is followed after the copy."
                 .to_owned(),
         ),
-        AgentPhase::Streaming if !report.ready && !is_only_late(report) => calm(
+        AgentPhase::Streaming if report.lag.seconds.is_none() => calm(
             "CatchingUp",
             Phase::Streaming,
             "The agent follows the log, but it is not known yet how far the replica is behind."
+                .to_owned(),
+        ),
+        AgentPhase::Streaming if !report.ready && !is_only_late(report) => calm(
+            "AgentNotReady",
+            Phase::Streaming,
+            "The agent follows the log and yet calls itself not ready: nothing has moved in it \
+             for a while. If this lasts, see its log."
                 .to_owned(),
         ),
         _ => None,

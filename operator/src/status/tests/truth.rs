@@ -148,3 +148,13 @@ fn a_reason_is_always_a_name() {
     });
     assert_eq!(ready(&first(&saying(failing))), ("False", "AgentError"));
 }
+
+#[test]
+fn a_stream_of_unknown_lag_is_not_ready() {
+    let mut unknown = report();
+    unknown.lag.seconds = None;
+    assert_eq!(ready(&first(&saying(unknown))), ("False", "CatchingUp"));
+    let mut stuck = report();
+    stuck.ready = false;
+    assert_eq!(ready(&first(&saying(stuck))), ("False", "AgentNotReady"));
+}
