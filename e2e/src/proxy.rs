@@ -1,7 +1,7 @@
 //! A TCP proxy that stands in for a bad network: it can cut, stall and slow down.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
@@ -36,15 +36,20 @@ struct Behaviour {
 }
 
 impl TcpProxy {
-    /// Listens on a free port of its own and forwards to `host:port`.
+    /// Listens on a free port of the loopback address and forwards to `host:port`.
     pub async fn to(target: &str) -> Result<Self> {
+        Self::at(Ipv4Addr::LOCALHOST.into(), target).await
+    }
+
+    /// Listens on a free port of this address, such as that of the cluster's host, which pods reach.
+    pub async fn at(host: IpAddr, target: &str) -> Result<Self> {
         let (behaviour, watched) = watch::channel(Behaviour {
             open: true,
             flowing: true,
             generation: 0,
             bytes_per_second: None,
         });
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let address = SocketAddr::from((host, free_port()?));
         let listener = TcpListener::bind(address).await?;
         let task = tokio::spawn(serve(listener, target.to_owned(), watched));
         Ok(Self {

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use sluice_crds::{ReplicaSink, ReplicationSource};
 
 use super::{Cluster, Namespace, condition};
-use crate::{MysqlDatabase, PgDatabase, PipelineFile};
+use crate::{MysqlDatabase, PgDatabase, PipelineFile, Servers};
 
 /// How long a new pipeline may take to become ready: a check, a pod, a small copy.
 pub const READY_AT_MOST: Duration = Duration::from_secs(120);
@@ -27,9 +27,13 @@ pub struct Replica {
 impl Replica {
     /// Makes both databases, and resources that are not applied yet: source `shop`, sink `shop-pg`.
     pub async fn prepare(cluster: &Cluster, label: &str) -> Result<Self> {
-        let servers = cluster.databases()?;
-        let mysql = MysqlDatabase::create(&servers, label).await?;
-        let postgres = PgDatabase::create(&servers, label).await?;
+        Self::prepare_on(cluster, &cluster.databases()?, label).await
+    }
+
+    /// The same on other servers, which pods reach too.
+    pub async fn prepare_on(cluster: &Cluster, servers: &Servers, label: &str) -> Result<Self> {
+        let mysql = MysqlDatabase::create(servers, label).await?;
+        let postgres = PgDatabase::create(servers, label).await?;
         let file = PipelineFile::new(&mysql, &postgres).named("shop", "shop-pg");
         Ok(Self {
             namespace: cluster.namespace(label).await?,

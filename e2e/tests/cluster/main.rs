@@ -3,3 +3,8 @@
 
 mod faults;
 mod harness;
+mod install;
+mod lifecycle;
+mod orders;
+mod rights;
+mod truth;

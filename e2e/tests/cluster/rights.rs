@@ -1,0 +1,5 @@
+//! Who may do what, and what nobody may see.
+
+mod agents;
+mod operator;
+mod secrets;
