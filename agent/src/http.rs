@@ -25,7 +25,8 @@ use tracing::{debug, warn};
 
 use crate::{metrics, run::Watched};
 
-/// A loop that has not turned for this long does not come back by itself.
+/// A loop that has not turned for this long, although it waits for neither end, does not come back by
+/// itself: `/healthz` fails, so that Kubernetes restarts the agent.
 const STUCK_AFTER: Duration = Duration::from_secs(120);
 const CONNECTIONS_MAX: usize = 32;
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(10);
