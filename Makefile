@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 SERVERS := eval "$$(e2e/servers up)"
+CLUSTER := eval "$$(e2e/cluster up)" && eval "$$(e2e/cluster databases)"
 INTEGRATION := --features sluice-mysql/integration,sluice-postgres/integration
 
 .PHONY: help
@@ -14,9 +15,13 @@ help: ## Lists the targets.
 demo: build ## A million rows from MySQL to PostgreSQL, live, in two minutes (KEEP=1 leaves it running).
 	@$(SERVERS) && target/release/sluice-demo
 
+.PHONY: cluster-demo
+cluster-demo: build ## The same on a real Kubernetes cluster of one node: chart, resources, `kubectl get` (KEEP=1 as above).
+	@$(CLUSTER) && target/release/sluice-cluster-demo
+
 .PHONY: test
 test: check build ## Everything: lints, unit tests, and every test on real servers.
-	@$(SERVERS) && cargo test --workspace $(INTEGRATION)
+	@$(SERVERS) && $(CLUSTER) && cargo test --workspace $(INTEGRATION)
 
 .PHONY: check
 check: ## Formatting, lints and documentation; needs no server.
@@ -26,13 +31,17 @@ check: ## Formatting, lints and documentation; needs no server.
 
 .PHONY: bench
 bench: build ## The speed and memory bars as a table, each beside its baseline.
-	@$(SERVERS) && target/release/sluice-bench
+	@$(SERVERS) && $(CLUSTER) && target/release/sluice-bench
 	@echo "Decoding alone, with allocations per row image:"
 	@cargo run -q --release -p sluice-mysql --example decode_bench
 
+.PHONY: cluster-bench
+cluster-bench: build ## The operator's bars alone: 300 pairs of resources on a real API server.
+	@$(SERVERS) && $(CLUSTER) && target/release/sluice-bench cluster
+
 .PHONY: build
-build: ## The agent and the tools of demo and benchmark, optimised.
-	cargo build --release -p sluice -p sluice-e2e --bins
+build: ## Agent, operator, and the tools of demos and benchmarks, optimised.
+	cargo build --release -p sluice -p sluice-operator -p sluice-e2e --bins
 
 .PHONY: generate
 generate: ## Rewrites what comes from the Rust types: crds/yaml, crds/REFERENCE.md, the chart's copy, deploy/install.yaml.
@@ -45,5 +54,6 @@ chart: generate ## Lints the Helm chart and packs it into target/.
 	charts/helm package charts/sluice --destination target
 
 .PHONY: down
-down: ## Stops the servers that demo and tests started.
+down: ## Stops the servers and the cluster that demos and tests started.
+	e2e/cluster down
 	e2e/servers down
