@@ -384,7 +384,7 @@ pub async fn holds(client: &mut Option<Client>, ends: &Ends, place: &str) -> Res
 }
 
 /// A page by HTTP/1.1, for an agent that closes the connection behind its answer.
-pub(crate) async fn get(address: &str, path: &str) -> Result<String> {
+pub async fn get(address: &str, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;

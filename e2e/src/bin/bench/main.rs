@@ -1,12 +1,14 @@
 //! `make bench`: how fast, how late and how large, as a table, each bar beside a baseline that is
 //! measured in the same run.
 //!
-//! `sluice-bench [SECTION…] [--repeat N] [--rows N] [--changes N]` with the sections snapshot,
-//! backlog, decode, latency, restart and memory; all of them without. Exit code 1 when a bar is
-//! missed. Numbers mean something only on a machine that does nothing else.
+//! `sluice-bench [SECTION…] [--repeat N] [--rows N] [--changes N] [--pairs N]` with the sections
+//! snapshot, backlog, decode, latency, restart, memory, and cluster (which needs `e2e/cluster up`);
+//! all of them without. Exit code 1 when a bar is missed. Numbers mean something only on a machine
+//! that does nothing else.
 
 mod backlog;
 mod changes;
+mod cluster;
 mod decode;
 mod latency;
 mod memory;
@@ -21,8 +23,8 @@ use anyhow::{Context, Result, bail};
 use report::Report;
 use sluice_e2e::Servers;
 
-const SECTIONS: [&str; 6] = [
-    "snapshot", "backlog", "decode", "latency", "restart", "memory",
+const SECTIONS: [&str; 7] = [
+    "snapshot", "backlog", "decode", "latency", "restart", "memory", "cluster",
 ];
 
 /// What is to be measured.
@@ -32,6 +34,7 @@ struct Settings {
     repeat: usize,
     rows: u64,
     changes: u64,
+    pairs: usize,
 }
 
 impl Settings {
@@ -42,6 +45,7 @@ impl Settings {
             repeat: 3,
             rows: 1_000_000,
             changes: 300_000,
+            pairs: 300,
         };
         let mut arguments = env::args().skip(1);
         while let Some(argument) = arguments.next() {
@@ -55,6 +59,7 @@ impl Settings {
                 "--repeat" => settings.repeat = number()?.max(1) as usize,
                 "--rows" => settings.rows = number()?,
                 "--changes" => settings.changes = number()?,
+                "--pairs" => settings.pairs = number()?.clamp(1, 999) as usize,
                 section if SECTIONS.contains(&section) => settings.sections.push(argument),
                 other => bail!("{other} is none of {}", SECTIONS.join(", ")),
             }
@@ -92,7 +97,8 @@ async fn bench() -> Result<bool> {
             "decode" => decode::run(&settings, &mut report).await,
             "latency" => latency::run(&settings, &mut report).await,
             "restart" => restart::run(&settings, &mut report).await,
-            _ => memory::run(&settings, &mut report).await,
+            "memory" => memory::run(&settings, &mut report).await,
+            _ => cluster::run(&settings, &mut report).await,
         };
         if let Err(error) = done {
             report.failed(section, &error);
