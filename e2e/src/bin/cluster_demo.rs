@@ -299,8 +299,10 @@ fn what_to_type() -> String {
 
 async fn farewell(cluster: &Cluster) -> Result<()> {
     if keeps_running() {
-        println!("\nOperator and replica go on, without the writers; the cluster ends with");
-        println!("`e2e/cluster down`. The resources are in {FILE}.");
+        println!(
+            "\nOperator and replica go on, without the writers, until `make down`. The resources are in"
+        );
+        println!("{FILE}: change them and apply them again.");
         return Ok(());
     }
     let delete = ["delete", "namespace", NAMESPACE, "--timeout=120s"];
@@ -310,9 +312,9 @@ async fn farewell(cluster: &Cluster) -> Result<()> {
         .helm(&[&uninstall[..], &["--wait"]].concat())
         .await?;
     println!(
-        "\nThe operator is uninstalled, cluster and databases are still there: `make down` and"
+        "\nThe operator is uninstalled; cluster and databases are still there, until `make down`."
     );
-    println!("`e2e/cluster down` end them. KEEP=1 make cluster-demo keeps everything running.");
+    println!("KEEP=1 make cluster-demo keeps everything running until Ctrl-C.");
     Ok(())
 }
 
