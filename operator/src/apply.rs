@@ -1,7 +1,7 @@
 //! Brings the cluster into the state that was built: server-side apply with one field manager.
 //!
-//! The order is: what a pod needs to start (its account, its configuration), what finds and protects
-//! it, and the StatefulSet last, so that no pod starts with half of it. The StatefulSet carries the
+//! The order is: what a pod needs to start (its account, its configuration) and what finds and protects
+//! it, side by side, and then the StatefulSet, so that no pod starts with half of it. The StatefulSet carries the
 //! hash of everything that was applied with it: when that is unchanged, nothing is written at all.
 //! A PodMonitor comes after all: where the Prometheus operator is missing, agents run all the same.
 //!
@@ -25,6 +25,7 @@
 
 use std::{borrow::Cow, fmt::Debug};
 
+use futures_util::try_join;
 use k8s_openapi::api::{
     apps::v1::StatefulSet, batch::v1::Job, core::v1::ConfigMap, networking::v1::NetworkPolicy,
 };
@@ -41,6 +42,7 @@ use crate::{
     build::{self, AgentResources, CheckResources, Extras},
     context::Context,
     model::{MANAGER, ObjectKey},
+    names,
 };
 
 /// What could not be written.
@@ -87,18 +89,32 @@ pub(crate) async fn agent(
     resources: &AgentResources,
     present: Option<&StatefulSet>,
 ) -> Result<StatefulSet, ApplyError> {
-    apply(context, &resources.service_account).await?;
-    apply(context, &resources.config_map).await?;
-    apply(context, &resources.service).await?;
-    apply(context, &resources.pod_disruption_budget).await?;
-    if let Some(policy) = &resources.network_policy {
-        apply(context, policy).await?;
+    if present.is_none() {
+        let key = ObjectKey::of(&resources.stateful_set);
+        context.applied.forget(&key);
     }
+    // Boxed: side by side these are large, and most of the time nothing is applied at all.
+    let others = Box::pin(async {
+        let policy = async {
+            match &resources.network_policy {
+                Some(policy) => apply_changed(context, policy).await,
+                None => Ok(()),
+            }
+        };
+        try_join!(
+            apply_changed(context, &resources.service_account),
+            apply_changed(context, &resources.config_map),
+            apply_changed(context, &resources.service),
+            apply_changed(context, &resources.pod_disruption_budget),
+            policy,
+        )
+    });
+    others.await?;
     let applied = apply(context, &resources.stateful_set).await?;
-    if let Some(monitor) = &resources.pod_monitor {
-        if let Err(error) = apply_monitor(context, monitor).await {
-            warn!(%error, "a PodMonitor can't be applied; is the Prometheus operator installed?");
-        }
+    if let Some(monitor) = &resources.pod_monitor
+        && let Err(error) = apply_monitor(context, monitor).await
+    {
+        warn!(%error, "a PodMonitor can't be applied; is the Prometheus operator installed?");
     }
     let had = present.map(build::extras);
     let had = had.filter(|had| *had != context.extras());
@@ -211,6 +227,26 @@ fn changed<K: Resource<DynamicType = ()>>(
     }
 }
 
+/// Applies an object unless it was applied like this lately.
+async fn apply_changed<K>(context: &Context, object: &K) -> Result<(), ApplyError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned,
+{
+    let (kind, key) = (static_kind::<K>(), ObjectKey::of(object));
+    let json = serde_json::to_vec(object).unwrap_or_default();
+    let hash = names::hash(&json);
+    if context.applied.has(kind, &key, &hash) {
+        return Ok(());
+    }
+    apply(context, object).await?;
+    context.applied.remember(kind, &key, hash);
+    Ok(())
+}
+
 async fn apply<K>(context: &Context, object: &K) -> Result<K, ApplyError>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -223,8 +259,8 @@ where
     context.metrics.api_write(static_kind::<K>());
     let key = ObjectKey::of(object);
     let parameters = PatchParams::apply(MANAGER).force();
-    let api = api::<K>(context, &key);
-    let applied = api
+    let objects = api::<K>(context, &key);
+    let applied = objects
         .patch(&key.name, &parameters, &Patch::Apply(object))
         .await;
     applied.map_err(|error| ApplyError::Apply {

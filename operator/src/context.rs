@@ -7,6 +7,7 @@ use kube::Client;
 use tokio::sync::Semaphore;
 
 use crate::{
+    applied::Applied,
     apply::ApplyError,
     arguments::RunArguments,
     build::Extras,
@@ -48,6 +49,8 @@ pub(crate) struct Context {
     pub(crate) server_ids: ServerIds,
     /// Slots for check Jobs.
     pub(crate) checks: Checks,
+    /// What was applied lately.
+    pub(crate) applied: Applied,
     /// Asks agents.
     pub(crate) observer: Observer,
     /// What the operator counts.

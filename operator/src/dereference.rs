@@ -123,11 +123,11 @@ async fn secrets(
         let read = context
             .secrets
             .read(&context.client, &context.caches, &secret);
-        let content = read.await.map_err(|error| DereferenceError::Secret {
+        let digest = read.await.map_err(|error| DereferenceError::Secret {
             name: name.clone(),
             error,
         })?;
-        contents.insert(name.clone(), content);
+        contents.insert(name.clone(), digest);
     }
     Ok(contents)
 }

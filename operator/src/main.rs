@@ -4,6 +4,7 @@
 //! through [`dereference`], [`validate`], [`build`] and [`apply`], then [`observe`] and [`status`].
 //! [`run`] starts and ends it all. Exit codes: 0 asked to stop, 1 failed or not the leader any more.
 
+mod applied;
 mod apply;
 mod arguments;
 mod build;

@@ -5,7 +5,7 @@
 //! label together with a hash. A name that can't be used as it is gets a short hash, so that two
 //! resources never share one.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use sha2::{Digest as _, Sha256};
 
@@ -97,7 +97,11 @@ fn labels<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> 
 /// SHA-256 in hexadecimal.
 pub(crate) fn hash(content: &[u8]) -> String {
     let digest = Sha256::digest(content);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String can't fail.
+        let (Ok(()) | Err(_)) = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn short_hash(content: &[u8]) -> String {

@@ -25,7 +25,7 @@ use crate::{
 
 /// Whom a changed ReplicaSink concerns. Its status, which the operator writes itself, concerns nobody.
 pub(crate) fn of_sink(change: &Change<'_, GuardedSink>) -> Vec<Wake> {
-    if !change.differs(|sink| what_counts(sink)) {
+    if !change.differs(what_counts) {
         return Vec::new();
     }
     let key = change.key();
@@ -41,7 +41,7 @@ pub(crate) fn of_sink(change: &Change<'_, GuardedSink>) -> Vec<Wake> {
 
 /// Whom a changed ReplicationSource concerns.
 pub(crate) fn of_source(caches: &Caches, change: &Change<'_, GuardedSource>) -> Vec<Wake> {
-    if !change.differs(|source| what_counts(source)) {
+    if !change.differs(what_counts) {
         return Vec::new();
     }
     let key = change.key();

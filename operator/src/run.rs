@@ -17,6 +17,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
+    applied::Applied,
     arguments::RunArguments,
     checks::Checks,
     context::{self, Context, Settings, SharedContext, Stage},
@@ -89,7 +90,7 @@ async fn lead(
     stage: Arc<Stage>,
 ) -> Ended {
     leadership.acquire().await;
-    let (waker, wakes) = Waker::new();
+    let (waker, queues) = Waker::new();
     let watching = Watching::new(&client, &settings.arguments.namespaces);
     let mut complete = watching.complete();
     let (publisher, events) = Publisher::new(Arc::clone(&stage.board));
@@ -102,6 +103,7 @@ async fn lead(
         secrets: SecretDigests::default(),
         server_ids: ServerIds::default(),
         checks: Checks::default(),
+        applied: Applied::default(),
         observer: Observer::new(client.clone()),
         metrics: Arc::clone(&stage.metrics),
         board: Arc::clone(&stage.board),
@@ -125,7 +127,7 @@ async fn lead(
         info!("everything that there is has been read");
         stage.enter(Arc::clone(&context));
         waker.start();
-        control(context, wakes).await;
+        control(context, queues).await;
     };
     tokio::select! {
         () = leadership.keep() => Ended::LeaseLost,

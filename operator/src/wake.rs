@@ -41,18 +41,18 @@ pub(crate) struct Wakes {
 impl Waker {
     /// A waker, and what it wakes.
     pub(crate) fn new() -> (Self, Wakes) {
-        let (sinks, sink_wakes) = mpsc::channel(QUEUE_LENGTH);
-        let (sources, source_wakes) = mpsc::channel(QUEUE_LENGTH);
+        let (sinks, sink_queue) = mpsc::channel(QUEUE_LENGTH);
+        let (sources, source_queue) = mpsc::channel(QUEUE_LENGTH);
         let waker = Self {
             sinks,
             sources,
             awake: Arc::default(),
         };
-        let wakes = Wakes {
-            sinks: sink_wakes,
-            sources: source_wakes,
+        let queues = Wakes {
+            sinks: sink_queue,
+            sources: source_queue,
         };
-        (waker, wakes)
+        (waker, queues)
     }
 
     /// From now on wakes are passed on.

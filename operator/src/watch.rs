@@ -118,22 +118,22 @@ where
         });
         let mut events = stream::select_all(streams);
         while let Some((index, event)) = events.next().await {
-            let mut wakes = Vec::new();
+            let mut woken = Vec::new();
             match event {
                 Ok(Event::Init) => lists[index].begin(),
                 Ok(Event::InitApply(mut object) | Event::Apply(mut object)) => {
                     slim(&mut object);
                     lists[index].add(&object);
-                    kept.apply(object, |change| wakes.extend(concerned(change)));
+                    kept.apply(object, |change| woken.extend(concerned(change)));
                 }
                 Ok(Event::Delete(object)) => {
                     let key = ObjectKey::of(&object);
                     lists[index].remove(&key);
-                    kept.delete(&key, |change| wakes.extend(concerned(change)));
+                    kept.delete(&key, |change| woken.extend(concerned(change)));
                 }
                 Ok(Event::InitDone) => {
                     for key in lists[index].end() {
-                        kept.delete(&key, |change| wakes.extend(concerned(change)));
+                        kept.delete(&key, |change| woken.extend(concerned(change)));
                     }
                     debug!(kind = %K::kind(&()), "a watch is complete");
                     complete.send_if_modified(|complete| {
@@ -145,7 +145,7 @@ where
                     warn!(kind = %K::kind(&()), %error, "a watch failed and begins again");
                 }
             }
-            for wake in wakes {
+            for wake in woken {
                 waker.send(wake).await;
             }
         }

@@ -19,7 +19,7 @@ use crate::{
     checks::has_ended,
     context::SharedContext,
     model::{MANAGED_BY_LABEL, MANAGER},
-    relations,
+    names, relations,
     wake::Wake,
     watch::{Change, Events, Watches},
 };
@@ -100,17 +100,14 @@ impl Watching {
             relations::of_source(&own.caches, change)
         });
         tasks.spawn(sources);
-        tasks.spawn(
-            self.stateful_sets
-                .follow(waker(), |change| relations::of_child(change)),
-        );
+        tasks.spawn(self.stateful_sets.follow(waker(), relations::of_child));
         let own = SharedContext::clone(context);
         let jobs = self.jobs.follow(waker(), move |change| {
-            let mut wakes = relations::of_child(change);
+            let mut woken = relations::of_child(change);
             if change.after.is_none_or(has_ended) && !change.before.is_some_and(has_ended) {
-                wakes.extend(own.checks.next());
+                woken.extend(own.checks.next());
             }
-            wakes
+            woken
         });
         tasks.spawn(jobs);
         let own = SharedContext::clone(context);
@@ -134,6 +131,9 @@ fn forget_sink(context: &SharedContext, change: &Change<'_, GuardedSink>) {
     let key = change.key();
     context.checks.forget(&Wake::Sink(key.clone()));
     context.server_ids.forget(&key);
+    context
+        .applied
+        .forget(&key.sibling(names::agent(&key.name)));
     context.sinks.forget(&key);
     context.board.forget_sink(&key);
 }

@@ -186,7 +186,10 @@ fn what_decides_about_a_check_is_in_its_name() {
     assert_ne!(ordinary, name(|sink| sink.pod.image = "other".to_owned()));
     assert_ne!(ordinary, name(|sink| sink.config.batch.rows_max += 1));
     // Neither of these can make a difference to what is checked.
-    assert_eq!(ordinary, name(|sink| sink.config.resnapshot = elaborate().config.resnapshot));
+    assert_eq!(
+        ordinary,
+        name(|sink| sink.config.resnapshot = elaborate().config.resnapshot)
+    );
     assert_eq!(ordinary, name(|sink| sink.paused = true));
 }
 

@@ -140,7 +140,7 @@ async fn steps(
             state.check.clone_from(&preflight.ended);
             state.problem = None;
             state.failures = 0;
-            state.inputs = Some(inputs.after(preflight.state.clone(), applied));
+            state.inputs = Some(inputs.after(preflight.state.clone(), applied.as_ref()));
             state.done_at = Some(Instant::now());
             Outcome {
                 problem: None,
@@ -194,7 +194,7 @@ async fn go_through(
         applied = apply_agent(context, &validated, Some(present), memory).await?;
     }
     let preflight = check(context, key, &validated, memory).await?;
-    if present.is_none() && preflight.is_open() && !validated.paused {
+    if present.is_none() && preflight.is_open() {
         applied = apply_agent(context, &validated, None, memory).await?;
     }
     Ok((preflight, applied))

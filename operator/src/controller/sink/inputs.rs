@@ -74,8 +74,8 @@ impl Inputs {
     }
 
     /// The inputs as they will be once the watch has brought what the steps did.
-    pub(super) fn after(self, check: CheckState, applied: Option<StatefulSet>) -> Self {
-        let applied = version_of(applied.as_ref());
+    pub(super) fn after(self, check: CheckState, applied: Option<&StatefulSet>) -> Self {
+        let applied = version_of(applied);
         Self {
             check,
             stateful_set: applied.or(self.stateful_set),

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use k8s_openapi::jiff::Timestamp;
 use kube::Resource as _;
 use sluice_crds::{ReplicationSource, ReplicationSourceStatus};
-use tracing::{debug, warn};
+use tracing::{debug, trace, warn};
 
 use crate::{
     apply,
@@ -33,6 +33,7 @@ impl Pass<'_> {
     /// Makes a status, and writes it if that is due. Answers when it will be due.
     pub(super) async fn run(&self) -> Option<Duration> {
         let facts = self.facts().await;
+        trace!(source = %facts.key, sinks = facts.sinks.len(), "a status is made");
         let now = Timestamp::now();
         let (status, written, written_at) = {
             let mut state = self.memory.lock();
