@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use sluice_agent_api::{AgentStatus, status::Phase};
+use sluice_core::LogPosition;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -208,7 +209,7 @@ impl Sluice {
         let deadline = tokio::time::Instant::now() + at_most;
         loop {
             match holds(&mut client, &ends, &here).await {
-                Ok(true) => return Ok(()),
+                Ok(true) => break,
                 Ok(false) => {}
                 Err(_) => client = None,
             }
@@ -224,6 +225,15 @@ impl Sluice {
             }
             sleep(Duration::from_millis(20)).await;
         }
+        // The agent hears of a commit a moment after others see it.
+        let knows = |status: &AgentStatus| {
+            let position = status.position.as_deref();
+            position.is_some_and(|position| has_passed(position, &here))
+        };
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        self.wait_until("the agent to know what it committed", left, knows)
+            .await
+            .map(drop)
     }
 
     /// Kills the agent with signal 9 and waits until it is gone.
@@ -369,6 +379,23 @@ pub async fn log_end(ends: &Ends) -> Result<String> {
         Ok(Some(end))
     })
     .await
+}
+
+/// Whether a position is at a place of the source's log, or behind it.
+fn has_passed(position: &str, place: &str) -> bool {
+    match (position.parse(), place.parse()) {
+        (Ok(LogPosition::Gtid(position)), Ok(LogPosition::Gtid(place))) => {
+            position.contains_set(&place)
+        }
+        (
+            Ok(LogPosition::File { file, offset }),
+            Ok(LogPosition::File {
+                file: there,
+                offset: beginning,
+            }),
+        ) => (file, offset) >= (there, beginning),
+        _ => false,
+    }
 }
 
 /// Whether the pipeline's target holds everything up to a place of the source's log.
