@@ -122,6 +122,15 @@ pub(crate) struct RunArguments {
         default_value = r#"{"requests":{"cpu":"100m","memory":"128Mi"},"limits":{"memory":"512Mi"}}"#
     )]
     pub(crate) agent_resources: String,
+    /// A Secret with which agents' images are pulled, in each namespace that has agents. May be given
+    /// several times, or in the environment separated by commas.
+    #[arg(
+        long = "agent-image-pull-secret",
+        env = "SLUICE_AGENT_IMAGE_PULL_SECRETS",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub(crate) agent_image_pull_secrets: Vec<String>,
     /// How much is logged: error, warn, info, debug, trace, or directives.
     #[arg(
         long,

@@ -119,6 +119,8 @@ pub(crate) struct PodTemplate {
     pub(crate) image: String,
     /// Whether the resource names that image itself.
     pub(crate) pinned: bool,
+    /// Secrets with which it is pulled.
+    pub(crate) image_pull_secrets: Vec<String>,
     /// CPU and memory.
     pub(crate) resources: ResourceRequirements,
     /// The rest, as the resource has it. `image` and `resources` in it are not read any more.

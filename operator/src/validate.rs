@@ -83,6 +83,7 @@ pub(crate) fn sink(
         pod: PodTemplate {
             image: input.turn.image.clone(),
             pinned: template.image.is_some(),
+            image_pull_secrets: settings.arguments.agent_image_pull_secrets.clone(),
             resources: resources(settings, &template),
             template,
             restarted_at: restart::restarted_at(source, sink),
@@ -110,6 +111,7 @@ pub(crate) fn source(
         pod: PodTemplate {
             pinned: image.is_some(),
             image: image.unwrap_or_else(|| settings.arguments.agent_image.clone()),
+            image_pull_secrets: settings.arguments.agent_image_pull_secrets.clone(),
             resources: resources(settings, &template),
             template,
             restarted_at: None,

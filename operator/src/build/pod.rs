@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::{
     api::core::v1::{
         Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource,
-        HTTPGetAction, KeyToPath, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-        SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+        HTTPGetAction, KeyToPath, LocalObjectReference, PodSecurityContext, PodSpec,
+        PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource, SecurityContext, Volume,
+        VolumeMount,
     },
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
@@ -75,6 +76,8 @@ impl Pod<'_> {
             security_context: Some(pod_security()),
             containers: vec![container],
             volumes: Some(volumes(self.config_map, self.secrets)),
+            image_pull_secrets: Some(references(&self.template.image_pull_secrets))
+                .filter(|secrets| !secrets.is_empty()),
             node_selector: Some(own.node_selector).filter(|labels| !labels.is_empty()),
             tolerations: Some(own.tolerations).filter(|list| !list.is_empty()),
             affinity: own.affinity,
@@ -98,8 +101,15 @@ pub(super) fn container(name: &str, arguments: &[&str], template: &PodTemplate) 
         name: name.to_owned(),
         command: Some(vec!["sluice".to_owned()]),
         args: Some(arguments.map(|&argument| argument.to_owned()).collect()),
+        // The last words of one that can't start are what its status has to say.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Container::default()
     }
+}
+
+fn references(names: &[String]) -> Vec<LocalObjectReference> {
+    let reference = |name: &String| LocalObjectReference { name: name.clone() };
+    names.iter().map(reference).collect()
 }
 
 /// The port of an agent's HTTP server.

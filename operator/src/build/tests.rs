@@ -43,6 +43,7 @@ fn pod() -> PodTemplate {
     PodTemplate {
         image: "registry/sluice:1".to_owned(),
         pinned: false,
+        image_pull_secrets: Vec::new(),
         resources: object("{requests: {cpu: 100m, memory: 128Mi}, limits: {memory: 512Mi}}"),
         template: AgentTemplate::default(),
         restarted_at: None,
@@ -99,6 +100,7 @@ fn elaborate() -> ValidatedSink {
     sink.pod = PodTemplate {
         image: "registry/mine@sha256:0123".to_owned(),
         pinned: true,
+        image_pull_secrets: vec!["registry-login".to_owned()],
         template: object(
             "{image: 'registry/mine@sha256:0123', logLevel: Debug,
               nodeSelector: {disk: fast}, podLabels: {team: shop, app.kubernetes.io/name: mine},
