@@ -42,7 +42,11 @@ impl Orders {
     }
 
     /// The same on other servers.
-    pub(crate) async fn prepare_on(cluster: &Cluster, servers: &Servers, label: &str) -> Result<Self> {
+    pub(crate) async fn prepare_on(
+        cluster: &Cluster,
+        servers: &Servers,
+        label: &str,
+    ) -> Result<Self> {
         Operator::installed(cluster).await?;
         let replica = Replica::prepare_on(cluster, servers, label).await?;
         let table = "CREATE TABLE orders (id int PRIMARY KEY, note text); \
@@ -169,7 +173,12 @@ impl Orders {
 
     /// Waits until the sink is not ready for this reason, with these words in the message, in time
     /// counted from `since`; prints how long it took.
-    pub(crate) async fn truth(&self, since: Instant, reason: &str, words: &[&str]) -> Result<ReplicaSink> {
+    pub(crate) async fn truth(
+        &self,
+        since: Instant,
+        reason: &str,
+        words: &[&str],
+    ) -> Result<ReplicaSink> {
         let sink = self.replica.wait_not_ready(reason, PATIENCE).await?;
         let took = since.elapsed();
         let message = ready_message(&sink);

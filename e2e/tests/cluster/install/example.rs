@@ -1,6 +1,6 @@
 //! An example of `deploy/examples` on a cluster: what a user types, and what they see.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use sluice_crds::ReplicaSink;
@@ -172,38 +172,34 @@ async fn seen(namespace: &Namespace, ends: &Ends) -> Result<()> {
         "postgres {}/{}",
         ends.postgres.endpoint.host, ends.postgres.name
     );
-    wait_for(
-        "columns that make sense",
-        PATIENCE.min(Duration::from_secs(30)),
-        || async {
-            let said = namespace
-                .kubectl(&["get", "rsrc", "shop", "-o", "wide"])
-                .await?;
-            let source = Row::only(&said)?;
-            let narrow = [
-                "NAME", "TYPE", "PHASE", "LAG", "RATE", "SNAPSHOT", "READY", "AGE", "POSITION",
-            ];
-            ensure!(source.names == narrow, "{:?}", source.names);
-            ensure!(source.get("TYPE")? == "mysql", "{said}");
-            flows(&source).with_context(|| said.clone())?;
-            let said = namespace
-                .kubectl(&["get", "rsink", "shop-postgres", "-o", "wide"])
-                .await?;
-            let sink = Row::only(&said)?;
-            let narrow = [
-                "NAME", "SOURCE", "TARGET", "PHASE", "LAG", "RATE", "SNAPSHOT", "READY", "AGE",
-                "POSITION",
-            ];
-            ensure!(sink.names == narrow, "{:?}", sink.names);
-            ensure!(
-                sink.get("SOURCE")? == "shop" && sink.get("TARGET")? == target,
-                "{said}"
-            );
-            flows(&sink).with_context(|| said.clone())?;
-            println!("{said}");
-            Ok(Some(()))
-        },
-    )
+    wait_for("columns that make sense", PATIENCE, || async {
+        let said = namespace
+            .kubectl(&["get", "rsrc", "shop", "-o", "wide"])
+            .await?;
+        let source = Row::only(&said)?;
+        let narrow = [
+            "NAME", "TYPE", "PHASE", "LAG", "RATE", "SNAPSHOT", "READY", "AGE", "POSITION",
+        ];
+        ensure!(source.names == narrow, "{:?}", source.names);
+        ensure!(source.get("TYPE")? == "mysql", "{said}");
+        flows(&source).with_context(|| said.clone())?;
+        let said = namespace
+            .kubectl(&["get", "rsink", "shop-postgres", "-o", "wide"])
+            .await?;
+        let sink = Row::only(&said)?;
+        let narrow = [
+            "NAME", "SOURCE", "TARGET", "PHASE", "LAG", "RATE", "SNAPSHOT", "READY", "AGE",
+            "POSITION",
+        ];
+        ensure!(sink.names == narrow, "{:?}", sink.names);
+        ensure!(
+            sink.get("SOURCE")? == "shop" && sink.get("TARGET")? == target,
+            "{said}"
+        );
+        flows(&sink).with_context(|| said.clone())?;
+        println!("{said}");
+        Ok(Some(()))
+    })
     .await
 }
 

@@ -15,8 +15,8 @@ use sluice_e2e::{
 use crate::orders::{Orders, PATIENCE, SINK};
 
 /// Rows of the backlog that a slow target gets, and the bytes of each.
-const BACKLOG_ROWS: u32 = 6_000;
-const NOTE_LENGTH: u32 = 400;
+const BACKLOG_ROWS: u32 = 800;
+const NOTE_LENGTH: u32 = 2_000;
 
 #[tokio::test]
 async fn a_locked_target_is_told_with_who_holds_the_lock() -> Result<()> {
@@ -106,19 +106,19 @@ async fn a_replica_that_is_too_far_behind_is_told() -> Result<()> {
         .sink_spec(|spec| {
             spec["lagThresholdSeconds"] = json!(4);
             // Small batches: the target is slow, and never silent.
-            spec["apply"] = json!({"batchRows": 20});
+            spec["apply"] = json!({"batchRows": 5});
         });
     orders.replica.start().await?;
     proxy.throttle(Some(30_000));
     // One row for each transaction, so that batches stay small.
     let rows = (10_000..10_000 + BACKLOG_ROWS)
         .map(|id| format!("INSERT INTO orders VALUES ({id}, REPEAT('x', {NOTE_LENGTH}))"));
-    let since = Instant::now();
     orders
         .replica
         .mysql
         .exec(rows.collect::<Vec<_>>().join(";"))
         .await?;
+    let since = Instant::now();
     let sink = orders.truth(since, "LagTooHigh", &["4 s behind"]).await?;
     let within = condition(&sink, "LagWithinThreshold");
     ensure!(
