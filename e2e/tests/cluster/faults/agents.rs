@@ -41,9 +41,19 @@ async fn random_moment(rng: &mut Rng, longest_ms: u64) {
     sleep(Duration::from_millis(rng.u64(..longest_ms))).await;
 }
 
-/// Kills the agent with signal 9, and says how long it took until rows arrived again.
+/// Kills the agent with signal 9, as soon as Kubernetes knows that it runs: the agent itself may
+/// have answered before.
+async fn kill_nine(world: &World) -> Result<()> {
+    let namespace = &world.replica.namespace;
+    wait_for("a process to kill", Duration::from_secs(20), || async {
+        namespace.kill_nine(Replica::AGENT).await.map(Some)
+    })
+    .await
+}
+
+/// Kills the agent, and says how long it took until rows arrived again.
 async fn kill(world: &World, what: &str) -> Result<()> {
-    world.replica.namespace.kill_nine(Replica::AGENT).await?;
+    kill_nine(world).await?;
     report(what, world.rows_flow().await?);
     Ok(())
 }
@@ -60,7 +70,7 @@ async fn agents_killed_while_copying_and_streaming_lose_nothing() -> Result<()> 
 
     report("from nothing to copying", copying(&world).await?);
     random_moment(&mut rng, 300).await;
-    namespace.kill_nine(Replica::AGENT).await?;
+    kill_nine(&world).await?;
     report("killed while copying, first", copying(&world).await?);
     random_moment(&mut rng, 300).await;
     kill(&world, "killed while copying, again").await?;

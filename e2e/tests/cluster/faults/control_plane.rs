@@ -20,11 +20,12 @@ async fn rows_flow_while_the_api_server_is_away() -> Result<()> {
     let agent = world.agent().await?;
     let killed = cluster.kill(Component::ApiServer).await?;
     let flowed = world.rows_keep_flowing(AWAY).await;
+    let here = world.log_end().await?;
     let begin = Instant::now();
     killed.start().await?;
     report("the API server answers again", begin.elapsed());
     flowed?;
-    world.status_is_fresh(FRESH_MAX).await?;
+    world.status_holds(&here, FRESH_MAX).await?;
     report("and the status is fresh", begin.elapsed());
     let pods = world.operator.pods().await?;
     for pod in &pods {

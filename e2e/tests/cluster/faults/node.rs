@@ -65,12 +65,13 @@ async fn a_drained_node_stops_rows_until_there_is_one_again() -> Result<()> {
     // Now nobody is left who could tell.
     world.watch.excuse();
     cluster.drain().await?;
+    let here = world.log_end().await?;
     let begin = Instant::now();
     cluster.uncordon().await?;
     world.operator.wait_ready().await?;
     report("all drained: the operator is back", begin.elapsed());
     world.watch.judge();
-    world.status_is_fresh(FRESH_MAX).await?;
+    world.status_holds(&here, FRESH_MAX).await?;
     report("all drained: a fresh status", begin.elapsed());
     world.rows_flow().await?;
     report("all drained: rows flow", begin.elapsed());

@@ -42,6 +42,7 @@ async fn rows_flow_while_the_operator_is_away_and_it_comes_back() -> Result<()> 
         let (pod, before) = only_pod(&operator).await?;
         operator.signal(&pod, "SIGKILL").await?;
         let begin = Instant::now();
+        let here = world.log_end().await?;
         world.edit(60 + round).await?;
         let what = format!("killed operator, time {round}");
         let generation = world.replica.sink().await?.metadata.generation;
@@ -53,7 +54,7 @@ async fn rows_flow_while_the_operator_is_away_and_it_comes_back() -> Result<()> 
             .wait_for("shop-pg", "the spec to be seen", PATIENCE, knows)
             .await?;
         report(format!("{what}: reconciled"), begin.elapsed());
-        world.status_is_fresh(FRESH_MAX).await?;
+        world.status_holds(&here, FRESH_MAX).await?;
         report(format!("{what}: a fresh status"), begin.elapsed());
         let (again, after) = only_pod(&operator).await?;
         ensure!(again == pod && after == before + 1, "{after} restarts");
@@ -130,6 +131,7 @@ async fn take_over(world: &mut World, operator: &Operator) -> Result<()> {
     // Kubernetes starts it again at once, under the same name: the Lease is its own.
     let begin = Instant::now();
     operator.signal(&first, "SIGKILL").await?;
+    let here = world.log_end().await?;
     let took = reconciled(world, 71).await?;
     let leader = operator.leader().await?;
     report(
@@ -137,13 +139,14 @@ async fn take_over(world: &mut World, operator: &Operator) -> Result<()> {
         took,
     );
     ensure!(took < LEADERLESS_MAX, "nobody led for {took:?}");
-    world.status_is_fresh(FRESH_MAX).await?;
+    world.status_holds(&here, FRESH_MAX).await?;
     report("and the status is fresh", begin.elapsed());
 
     // One that hangs gives nothing back, and nobody starts it again: the other one has to.
     let hung = operator.leader().await?;
     let begin = Instant::now();
     operator.signal(&hung, "SIGSTOP").await?;
+    let here = world.log_end().await?;
     let next = other_leader(operator, &hung).await?;
     let took = begin.elapsed();
     report(
@@ -153,7 +156,7 @@ async fn take_over(world: &mut World, operator: &Operator) -> Result<()> {
     ensure!(took < LEADERLESS_MAX, "nobody led for {took:?}");
     reconciled(world, 72).await?;
     report("and reconciles", begin.elapsed());
-    world.status_is_fresh(FRESH_MAX).await?;
+    world.status_holds(&here, FRESH_MAX).await?;
     report("and the status is fresh", begin.elapsed());
 
     // What woke up must see that it is the leader no more, before it does anything.
@@ -172,12 +175,13 @@ async fn take_over(world: &mut World, operator: &Operator) -> Result<()> {
     arguments.extend(["delete", "pod", &next]);
     arguments.extend(force);
     world.operator.cluster.kubectl(&arguments).await?;
+    let here = world.log_end().await?;
     let last = other_leader(operator, &next).await?;
     let took = begin.elapsed();
     report(format!("a leader that is gone: {last} leads"), took);
     ensure!(took < LEADERLESS_MAX, "nobody led for {took:?}");
     reconciled(world, 74).await?;
-    world.status_is_fresh(FRESH_MAX).await?;
+    world.status_holds(&here, FRESH_MAX).await?;
     report("and the status is fresh", begin.elapsed());
     Ok(())
 }
