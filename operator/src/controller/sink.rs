@@ -1,6 +1,7 @@
 //! The control loop over ReplicaSinks: each one is an agent.
 
 mod inputs;
+mod missing;
 mod pass;
 mod request;
 
@@ -129,6 +130,7 @@ async fn steps(
     if let Err(error) = request::take(context, key, sink, memory).await {
         return failed(memory, paused, &StepError::from(error));
     }
+    missing::mend(context, key, memory);
     let inputs = Inputs::gather(context, key, sink, &source, memory);
     if let Some(outcome) = unchanged(memory, &inputs, paused) {
         return outcome;
