@@ -113,13 +113,10 @@ async fn what_is_deleted_of_an_agent_comes_back() -> Result<()> {
     let world = World::start(&cluster, "deleted").await?;
     let namespace = &world.replica.namespace;
 
+    // Nobody misses a ConfigMap until a pod starts.
     let before: ConfigMap = namespace.get(AGENT).await?;
     let pod = world.agent().await?;
     namespace.kubectl(&["delete", "configmap", AGENT]).await?;
-    let took = made_again(&world, AGENT, &before).await?;
-    report("a deleted ConfigMap is there again", took);
-    let again: ConfigMap = namespace.get(AGENT).await?;
-    ensure!(again.data == before.data, "its content differs");
     world.rows_flow().await?;
     let same = world.agent().await?;
     ensure!(
@@ -127,9 +124,13 @@ async fn what_is_deleted_of_an_agent_comes_back() -> Result<()> {
         "the agent was disturbed by it"
     );
 
-    namespace
-        .kubectl(&["delete", "pod", Replica::AGENT])
-        .await?;
+    let delete = ["delete", "pod", Replica::AGENT];
+    namespace.kubectl(&delete).await?;
+    let took = world.rows_flow().await?;
+    report("rows flow after pod and ConfigMap were deleted", took);
+    let again: ConfigMap = namespace.get(AGENT).await?;
+    ensure!(again.data == before.data, "its content differs");
+    namespace.kubectl(&delete).await?;
     let took = world.rows_flow().await?;
     report("rows flow after a deleted pod is gone", took);
     ensure!(world.agent().await?.metadata.uid != pod.metadata.uid);

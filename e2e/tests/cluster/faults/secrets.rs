@@ -3,12 +3,18 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
 use mysql_async::prelude::Queryable;
 use sluice_crds::ReplicaSink;
-use sluice_e2e::{Cluster, cluster::condition, mysql, postgres, servers::Endpoint};
+use sluice_e2e::{
+    Cluster,
+    cluster::{Replica, condition},
+    mysql, postgres,
+    servers::Endpoint,
+};
 use tokio::time::Instant;
 
-use super::{report, world::World};
+use super::{PATIENCE, report, world::World};
 
 /// How soon the status must say that the password is wrong.
 const TOLD_MAX: Duration = Duration::from_secs(15);
@@ -92,9 +98,10 @@ impl Login {
         if let Self::Mysql(..) = self {
             return self.run(&format!("DROP USER '{user}'@'%'")).await;
         }
+        let drop = format!("DROP DATABASE IF EXISTS \"{database}\" WITH (FORCE)");
+        self.run(&drop).await?;
         self.run(&format!(
-            "DROP DATABASE IF EXISTS \"{database}\" WITH (FORCE); \
-             REVOKE SET ON PARAMETER session_replication_role FROM \"{user}\"; \
+            "REVOKE SET ON PARAMETER session_replication_role FROM \"{user}\"; \
              DROP ROLE \"{user}\""
         ))
         .await
@@ -150,9 +157,18 @@ async fn rotate(world: &World, login: &Login) -> Result<()> {
     world.rows_flow().await?;
 
     login.add_password("second").await?;
+    let before = world.agent().await?.metadata.uid;
     let begin = Instant::now();
     put(world, login, "second").await?;
     login.revoke_old().await?;
+    let another = |pod: &Pod| pod.metadata.uid != before;
+    let agent = world.replica.namespace.wait_for(
+        Replica::AGENT,
+        "a pod with the new password",
+        PATIENCE,
+        another,
+    );
+    agent.await?;
     world.rows_flow().await?;
     report(
         format!("{what}: rotated, old sessions ended: rows flow"),
@@ -200,12 +216,11 @@ fn explained(sink: &ReplicaSink, login: &Login) -> Result<()> {
     let ready = condition(sink, "Ready").context("no condition Ready")?;
     let status = sink.status.as_ref().context("no status")?;
     let error = status.last_error.as_ref().context("no lastError")?;
-    for text in [&ready.message, error.hint.as_ref().context("no hint")?] {
-        ensure!(
-            text.contains("Secret") && text.contains(login.user()),
-            "it does not say what to do: {text}"
-        );
-    }
+    let (message, hint) = (&ready.message, error.hint.as_ref().context("no hint")?);
+    ensure!(
+        message.contains(login.user()) && message.contains("Secret") && hint.contains("Secret"),
+        "it does not say what to do: {message}; hint: {hint}"
+    );
     ensure!(error.reason == "AccessDenied", "{error:?}");
     let all = serde_json::to_string(status)?;
     for password in ["first", "second", "third"] {
@@ -240,6 +255,6 @@ async fn finish(world: World, login: Login, done: Result<()>) -> Result<()> {
         Ok(()) => world.end().await,
         failed => failed,
     };
-    login.forget(&database).await?;
-    done
+    let forgotten = login.forget(&database).await;
+    done.and(forgotten)
 }
