@@ -3,10 +3,14 @@
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use serde_json::json;
-use sluice_e2e::{Cluster, cluster::Replica};
+use sluice_crds::ReplicaSink;
+use sluice_e2e::{
+    Cluster,
+    cluster::{Replica, condition},
+};
 
 use super::operator::rights;
-use crate::orders::{AGENT, Orders};
+use crate::orders::{AGENT, Orders, PATIENCE, SINK, TRUTH_AT_MOST, ready_message};
 
 #[tokio::test]
 async fn an_agent_has_no_token_and_its_account_no_rights() -> Result<()> {
@@ -79,9 +83,15 @@ async fn a_namespace_that_refuses_the_agents_pod_is_told() -> Result<()> {
     namespace
         .kubectl(&["delete", "pod", Replica::AGENT, "--wait=false"])
         .await?;
-    orders
-        .truth(since, "AgentNotStarted", &["exceeded quota"])
-        .await?;
+    // First it says that the old pod is going, which is true as well.
+    let told = |sink: &ReplicaSink| ready_message(sink).contains("exceeded quota");
+    let what = "the quota's name for it";
+    let sink = namespace.wait_for(SINK, what, PATIENCE, told).await?;
+    let took = since.elapsed();
+    println!("told after {took:.1?}: {}", ready_message(&sink));
+    ensure!(took <= TRUTH_AT_MOST, "told after {took:?}");
+    let reason = condition(&sink, "Ready").map(|ready| ready.reason);
+    ensure!(reason.as_deref() == Some("AgentNotStarted"), "{reason:?}");
     namespace
         .kubectl(&["delete", "resourcequota", "none"])
         .await?;

@@ -109,9 +109,11 @@ async fn everything(orders: &Orders) -> Result<String> {
     let mut text = namespace
         .kubectl(&["get", KINDS, "-o", "yaml", "--show-managed-fields"])
         .await?;
-    text += &namespace
-        .kubectl(&["describe", "pods,replicationsources,replicasinks,jobs"])
-        .await?;
+    let resources = ["describe", "replicationsources,replicasinks,statefulsets"];
+    text += &namespace.kubectl(&resources).await?;
+    // Checks come and go.
+    let passing = namespace.kubectl(&["describe", "pods,jobs"]).await;
+    text += &passing.unwrap_or_default();
     for labels in [
         "app.kubernetes.io/component=agent",
         "app.kubernetes.io/component=check",
