@@ -31,8 +31,9 @@ const ORDERS: u64 = 200_000;
 const CHANGES_PER_SECOND: u32 = 500;
 /// How often the resources are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How long the log is followed once everything is copied.
-const STREAMING: Duration = Duration::from_secs(15);
+/// How long the log is followed once everything is copied: figures that only drift are written
+/// every half minute.
+const STREAMING: Duration = Duration::from_secs(35);
 const CATCH_UP_MAX: Duration = Duration::from_secs(120);
 
 #[tokio::main]
