@@ -31,6 +31,7 @@ mod run;
 mod secrets;
 mod server_id;
 mod status;
+mod unreadable;
 mod upgrade;
 mod validate;
 mod wake;

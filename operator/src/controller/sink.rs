@@ -26,6 +26,7 @@ use crate::{
     memory::Memory,
     model::{CheckState, Notice, ObjectKey, PausedBy, Problem, ValidatedSink},
     preflight::{self, Preflight},
+    unreadable,
     upgrade::Agent,
     validate,
     wake::Wake,
@@ -60,7 +61,11 @@ pub(crate) async fn reconcile(object: Arc<GuardedSink>, context: SharedContext) 
     let memory = context.sinks.of(&key);
     let outcome = match &object.0 {
         Ok(sink) => steps(&context, &key, sink, &memory).await,
-        Err(invalid) => stopped(&memory, "InvalidSpec", invalid.error.clone()),
+        Err(invalid) => {
+            let client = &context.client;
+            let error = unreadable::explain::<ReplicaSink>(client, &key, &invalid.error).await;
+            stopped(&memory, "InvalidSpec", error)
+        }
     };
     let metrics = &context.metrics;
     metrics.reconciled("ReplicaSink", outcome.step, began.elapsed());

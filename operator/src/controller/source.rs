@@ -23,7 +23,7 @@ use crate::{
     memory::Memory,
     model::{CheckState, ObjectKey, Problem},
     preflight::{self, Preflight},
-    validate,
+    unreadable, validate,
     wake::Wake,
 };
 
@@ -69,7 +69,11 @@ pub(crate) async fn reconcile(object: Arc<GuardedSource>, context: SharedContext
     }
     let mut outcome = match &object.0 {
         Ok(source) => steps(&context, &key, source, &memory).await,
-        Err(invalid) => stopped(&memory, invalid.error.clone()),
+        Err(invalid) => {
+            let client = &context.client;
+            let error = unreadable::explain::<ReplicationSource>(client, &key, &invalid.error);
+            stopped(&memory, error.await)
+        }
     };
     outcome.problem = blocked.or(outcome.problem);
     let metrics = &context.metrics;
