@@ -21,6 +21,7 @@
 
 mod chunk;
 mod coordinator;
+mod passing;
 pub(crate) mod readers;
 mod refill;
 
