@@ -17,8 +17,8 @@ use sluice_agent_api::{
     config::{PostgresConfig, SinkConfig},
 };
 use sluice_core::{
-    Batch, Error, Position, Reason, Result, Sink, SinkObserver, SnapshotState, TableId, TableSchema, TableState,
-    WriteOutcome,
+    Batch, Error, Position, Reason, Result, Sink, SinkObserver, SnapshotState, TableId,
+    TableSchema, TableState, WriteOutcome,
 };
 use tokio_postgres::SimpleQueryMessage;
 use tracing::{debug, info};
