@@ -72,10 +72,10 @@ impl Caches {
         let sinks = self.sinks.all().into_iter();
         sinks.filter_map(move |sink| {
             let sink = sink.0.as_ref().ok()?;
-            let key = ObjectKey::of(sink);
-            let names =
-                key.namespace == source.namespace && sink.spec.source_ref.name == source.name;
-            names.then_some(key)
+            // Before its key is made: nearly all of them are others'.
+            let names = sink.spec.source_ref.name == source.name
+                && sink.metadata.namespace.as_deref() == Some(&*source.namespace);
+            names.then(|| ObjectKey::of(sink))
         })
     }
 }

@@ -72,8 +72,9 @@ fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     logging::start(&arguments)?;
     // Several crates bring cryptography; a second installation changes nothing.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    // One thread: hundreds of pipelines keep it busy for a few percent, and tasks that wake each
+    // other across threads cost more than what they do.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("the runtime can't be started")?;

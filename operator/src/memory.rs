@@ -39,6 +39,8 @@ pub(crate) struct State<I, S> {
     pub(crate) written: Option<Arc<S>>,
     /// When it was written.
     pub(crate) written_at: Option<Timestamp>,
+    /// What its source was woken for last, and when; for ReplicaSinks.
+    pub(crate) told_source: Option<(Instant, Arc<S>)>,
     /// Whether a status is being made right now.
     pub(crate) busy: bool,
     /// Whether another one is to be made right after it.
@@ -70,6 +72,7 @@ impl<I, S> Default for Memory<I, S> {
                 status: None,
                 written: None,
                 written_at: None,
+                told_source: None,
                 busy: false,
                 again: false,
                 resnapshot_id: None,

@@ -23,7 +23,7 @@ use sluice_crds::{
 
 use crate::model::{AgentAnswer, Observation, SinkFacts};
 
-pub(crate) use patch::{Patch, patch_due};
+pub(crate) use patch::{Patch, Weighed, Weight, patch_due};
 pub(crate) use source::source_status;
 
 use condition::Conditions;

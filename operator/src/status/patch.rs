@@ -48,7 +48,7 @@ struct View<'a> {
 
 /// A status that can be weighed.
 pub(crate) trait Weighed: PartialEq {
-    #[doc(hidden)]
+    /// How much it matters that this status becomes the next one.
     fn weigh(&self, next: &Self) -> Weight;
 }
 
@@ -97,24 +97,14 @@ pub(crate) fn patch_due<S: Weighed>(
     }
 }
 
-fn weigh(same: bool, previous: &View<'_>, next: &View<'_>) -> Weight {
+fn weigh<'a>(same: bool, previous: &View<'a>, next: &View<'a>) -> Weight {
     if same {
         return Weight::None;
     }
-    let states = |view: &View<'_>| -> Vec<(String, String, String)> {
-        let conditions = view.conditions.iter();
-        let state = |condition: &Condition| {
-            let Condition {
-                type_,
-                status,
-                reason,
-                ..
-            } = condition;
-            (type_.clone(), status.clone(), reason.clone())
-        };
-        conditions.map(state).collect()
-    };
-    if previous.phase != next.phase || states(previous) != states(next) {
+    let same_states = same_conditions(previous, next, |one| {
+        (&*one.type_, &*one.status, &*one.reason)
+    });
+    if previous.phase != next.phase || !same_states {
         return Weight::Transition;
     }
     if is_change(previous, next) {
@@ -123,33 +113,34 @@ fn weigh(same: bool, previous: &View<'_>, next: &View<'_>) -> Weight {
     Weight::Drift
 }
 
-fn is_change(previous: &View<'_>, next: &View<'_>) -> bool {
-    let generations = |view: &View<'_>| -> Vec<Option<i64>> {
-        let conditions = view.conditions.iter();
-        conditions
-            .map(|condition| condition.observed_generation)
-            .collect()
-    };
-    let messages = |view: &View<'_>| -> Vec<String> {
-        let conditions = view.conditions.iter();
-        conditions
-            .map(|condition| condition.message.clone())
-            .collect()
-    };
-    let errors = |view: &View<'_>| {
+fn is_change<'a>(previous: &View<'a>, next: &View<'a>) -> bool {
+    let same_conditions = same_conditions(previous, next, |one| {
+        (one.observed_generation, &*one.message)
+    });
+    let error = |view: &View<'a>| {
         let error = view.last_error;
-        error.map(|error| (error.reason.clone(), error.message.clone()))
+        error.map(|error| (&*error.reason, &*error.message))
     };
     previous.rest != next.rest
-        || generations(previous) != generations(next)
-        || messages(previous) != messages(next)
-        || errors(previous) != errors(next)
+        || !same_conditions
+        || error(previous) != error(next)
         || previous.tables != next.tables
         || previous.dead_letters != next.dead_letters
         || previous.position.is_some() != next.position.is_some()
         || has_moved(previous.lag, next.lag)
         || has_started_or_stopped(previous.rate, next.rate)
         || percent(previous) != percent(next)
+}
+
+/// Whether there are the same conditions by this measure. Nothing is copied: every pipeline's are
+/// compared every few seconds.
+fn same_conditions<'a, T: PartialEq>(
+    previous: &View<'a>,
+    next: &View<'a>,
+    measure: impl Fn(&'a Condition) -> T,
+) -> bool {
+    let (previous, next) = (previous.conditions.iter(), next.conditions.iter());
+    previous.map(&measure).eq(next.map(&measure))
 }
 
 /// Whether the lag is another one, and not only the jitter of the same.

@@ -3,7 +3,10 @@
 //! There is one pass at a time for each resource. One that would begin while another is under way
 //! has the resource reconciled again right after it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use kube::Resource as _;
@@ -18,12 +21,15 @@ use crate::{
     dereference, events,
     model::{AgentAnswer, CheckState, ObjectKey, Observation, SinkFacts},
     names, preflight,
-    status::{self, Patch},
+    status::{self, Patch, Weighed as _, Weight},
     wake::Wake,
 };
 
 /// Without a readable spec: what the schema has as the default.
 const LAG_THRESHOLD_SECONDS: f64 = 60.0;
+
+/// How old a source's figures may be when its sinks' merely drift.
+const DRIFT_SHOWN_AFTER: Duration = Duration::from_secs(12);
 
 /// One pass over one ReplicaSink.
 pub(super) struct Pass {
@@ -125,7 +131,7 @@ impl Pass {
 
     async fn tell(&self, facts: &SinkFacts) -> Option<Duration> {
         let now = Timestamp::now();
-        let (previous, status, written) = {
+        let (status, written) = {
             let mut state = self.memory.lock();
             if state.status.is_none() {
                 let sink = self.object.0.as_ref().ok();
@@ -136,12 +142,10 @@ impl Pass {
             let previous = state.status.take();
             let status = Arc::new(status::sink_status(facts, previous.as_deref(), now));
             state.status = Some(Arc::clone(&status));
-            (previous, status, state.written.clone())
+            (status, state.written.clone())
         };
         self.show(&status, now);
-        if previous.as_deref() != Some(&*status) {
-            self.wake_source().await;
-        }
+        self.wake_source(&status).await;
         let written_at = self.memory.lock().written_at;
         match status::patch_due(written.as_deref(), &*status, written_at, now) {
             Patch::Unneeded => None,
@@ -189,8 +193,24 @@ impl Pass {
         self.context.board.show_sink(&self.key, source, status, now);
     }
 
-    async fn wake_source(&self) {
+    /// Has the source made as its sinks are: at once, or by and by for figures that drift.
+    async fn wake_source(&self, status: &Arc<ReplicaSinkStatus>) {
         let Ok(sink) = &self.object.0 else { return };
+        {
+            let mut state = self.memory.lock();
+            let is_due = match &state.told_source {
+                None => true,
+                Some((at, told)) => match told.weigh(status) {
+                    Weight::None => false,
+                    Weight::Drift => at.elapsed() >= DRIFT_SHOWN_AFTER,
+                    Weight::Change | Weight::Transition => true,
+                },
+            };
+            if !is_due {
+                return;
+            }
+            state.told_source = Some((Instant::now(), Arc::clone(status)));
+        }
         let source = self.key.sibling(&sink.spec.source_ref.name);
         self.context.waker.send(Wake::Source(source)).await;
     }

@@ -14,7 +14,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client,
-    api::{DeleteParams, Patch, PatchParams, WatchEvent, WatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, WatchEvent, WatchParams},
 };
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::sleep};
@@ -134,7 +134,7 @@ async fn beat(client: &Client) -> Result<()> {
 /// Does a kubelet's part: pods run at once, and are gone at once.
 async fn run_pods(client: Client) {
     loop {
-        // A watch ends after some minutes; a new one begins with everything that there is.
+        // A watch ends after some minutes.
         if let Err(error) = follow_pods(&client).await {
             eprintln!("  the stand-in node's pods: {error:#}");
             sleep(Duration::from_secs(1)).await;
@@ -144,8 +144,15 @@ async fn run_pods(client: Client) {
 
 async fn follow_pods(client: &Client) -> Result<()> {
     let all: Api<Pod> = Api::all(client.clone());
-    let mine = WatchParams::default().fields(&format!("spec.nodeName={NAME}"));
-    let events = all.watch(&mine, "0").await?;
+    let mine = format!("spec.nodeName={NAME}");
+    let present = all.list(&ListParams::default().fields(&mine)).await?;
+    for pod in &present.items {
+        serve(client, pod).await?;
+    }
+    let version = present.metadata.resource_version.unwrap_or_default();
+    let events = all
+        .watch(&WatchParams::default().fields(&mine), &version)
+        .await?;
     pin_mut!(events);
     while let Some(event) = events.next().await {
         match event? {
