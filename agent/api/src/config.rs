@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::kafka::{KafkaConfig, KafkaSourceConfig};
 use crate::secret::SecretKey;
 
 /// Everything that one agent needs to know. Made from the custom resources in one place
@@ -66,6 +67,8 @@ pub struct SourceConfig {
 pub enum SourceSystem {
     /// MySQL's binary log.
     Mysql(MysqlConfig),
+    /// Kafka topics.
+    Kafka(KafkaSourceConfig),
 }
 
 /// A MySQL server.
@@ -98,7 +101,7 @@ pub struct ConnectionConfig {
 }
 
 /// Whether and how a connection is encrypted.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TlsConfig {
     /// How much is checked.
@@ -112,7 +115,7 @@ pub struct TlsConfig {
 }
 
 /// A client certificate.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ClientCertificate {
     /// The certificate chain.
@@ -159,6 +162,8 @@ pub struct SinkConfig {
 pub enum SinkSystem {
     /// PostgreSQL.
     Postgres(PostgresConfig),
+    /// Kafka topics.
+    Kafka(KafkaConfig),
 }
 
 /// A PostgreSQL database.

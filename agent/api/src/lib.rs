@@ -5,6 +5,7 @@
 //! takes effect without a restart.
 
 pub mod config;
+pub mod kafka;
 pub mod secret;
 pub mod status;
 
