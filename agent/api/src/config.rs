@@ -32,6 +32,22 @@ pub struct AgentConfig {
     pub resnapshot: Option<ResnapshotRequest>,
 }
 
+impl AgentConfig {
+    /// Whether the agent writes its source's changes to Kafka for the agents of the sinks.
+    pub fn is_capture(&self) -> bool {
+        matches!(&self.sink.system, SinkSystem::Kafka(kafka) if kafka.is_transport)
+    }
+
+    /// The resource that the target belongs to, such as `ReplicaSink/shop-pg`.
+    pub fn target_subject(&self) -> String {
+        if self.is_capture() {
+            self.source.subject()
+        } else {
+            format!("ReplicaSink/{}", self.sink.name)
+        }
+    }
+}
+
 /// A request to copy tables again, whatever their state. It stays in the configuration: an agent
 /// does each id exactly once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,9 +77,17 @@ pub struct SourceConfig {
     pub system: SourceSystem,
 }
 
+impl SourceConfig {
+    /// The resource, such as `ReplicationSource/shop`.
+    pub fn subject(&self) -> String {
+        format!("ReplicationSource/{}", self.name)
+    }
+}
+
 /// The system that changes come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::large_enum_variant, reason = "a configuration is there once")]
 pub enum SourceSystem {
     /// MySQL's binary log.
     Mysql(MysqlConfig),
@@ -159,6 +183,7 @@ pub struct SinkConfig {
 /// The system that changes go to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::large_enum_variant, reason = "a configuration is there once")]
 pub enum SinkSystem {
     /// PostgreSQL.
     Postgres(PostgresConfig),

@@ -17,6 +17,8 @@ pub struct KafkaConfig {
     pub cluster: KafkaCluster,
     /// The names of the topics.
     pub topics: OwnTopics,
+    /// Whether the topics are a source's transport to its sinks, and not a replica of their own.
+    pub is_transport: bool,
     /// Partitions of each table's topic.
     pub partitions: u32,
     /// Copies of each partition.
@@ -66,7 +68,8 @@ pub struct OwnTopics {
 }
 
 impl OwnTopics {
-    /// The topic of a table.
+    /// The topic of a table. A character that no topic's name can have becomes `_`, so that two tables
+    /// may end up with one name: that is for the writer to refuse.
     pub fn table(&self, schema: &str, table: &str) -> String {
         // In one pass: a table may be called `{schema}`.
         let mut name = String::with_capacity(self.topic.len() + schema.len() + table.len());
@@ -85,7 +88,9 @@ impl OwnTopics {
             rest = &rest[length..];
         }
         name.push_str(rest);
-        name
+        let allowed =
+            |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
+        name.replace(|character| !allowed(character), "_")
     }
 
     /// The topic of the tables' definitions.
@@ -160,6 +165,7 @@ impl SaslMechanism {
 /// How records are encoded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::large_enum_variant, reason = "a configuration is there once")]
 pub enum KafkaFormat {
     /// Avro, with schemas in a registry.
     Avro {
@@ -219,8 +225,8 @@ mod tests {
         };
         let name = |pattern: &str, table: &str| topics(pattern).table("db", table);
         assert_eq!(name("{source}.{schema}.{table}", "a"), "shop.db.a");
-        assert_eq!(name("x-{table}", "{schema}"), "x-{schema}");
-        assert_eq!(name("{a{table}}", "t"), "{at}");
+        assert_eq!(name("x-{table}", "{schema}"), "x-_schema_");
+        assert_eq!(name("{table}{schema", "größe"), "gr__e_schema");
         assert_eq!(topics("{table}").control(), "shop.sluice.control");
     }
 }

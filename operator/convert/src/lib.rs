@@ -6,6 +6,7 @@
 //! same answer; and what this version does not do is refused rather than ignored.
 //! Types, limits and patterns of single fields are the schema's own business.
 
+mod kafka;
 mod problem;
 mod secrets;
 mod sink;
@@ -13,12 +14,12 @@ mod source;
 
 use sluice_agent_api::{
     AgentConfig,
-    config::{BatchConfig, SourceConfig},
+    config::{BatchConfig, OnPositionLost, SnapshotConfig, SnapshotMode, SourceConfig},
 };
 use sluice_crds::{ReplicaSink, ReplicationSource};
 
 pub use problem::{ConvertError, ObjectKind, Problem};
-pub use secrets::{SecretUse, sink_secrets, source_secrets};
+pub use secrets::{SecretUse, sink_secrets, source_secrets, upstream_secrets};
 
 use problem::Checks;
 
@@ -26,7 +27,13 @@ use problem::Checks;
 /// agent holds in memory.
 const BATCH_SIZE_BYTES_MAX: usize = 16 << 20;
 
-/// What an agent is to do to keep `sink` in step with `source`.
+/// Rows that make one batch of a capture agent; a sink says it itself.
+const CAPTURE_BATCH_ROWS: usize = 20_000;
+/// How long a capture agent waits for more rows.
+const CAPTURE_DELAY_MILLISECONDS: u64 = 100;
+
+/// What an agent is to do to keep `sink` in step with `source`: directly, or from the topics that
+/// the agent of [`capture_config`] or somebody else writes.
 ///
 /// Answers with every problem of both objects when there are any.
 pub fn agent_config(
@@ -34,7 +41,10 @@ pub fn agent_config(
     sink: &ReplicaSink,
 ) -> Result<AgentConfig, ConvertError> {
     let mut checks = Checks::new(ObjectKind::Source);
-    let source_config = source::source_config(source, &identity(sink), &mut checks);
+    source::check(source, &mut checks);
+    let topics = source::topics(source, group_id(sink));
+    let from_topics = topics.is_some();
+    let source_config = topics.or_else(|| source::database(source, &identity(sink)));
     checks.turn_to(ObjectKind::Sink);
     let sink_config = sink::sink_config(sink, &mut checks);
     check_pair(source, sink, &mut checks);
@@ -44,12 +54,21 @@ pub fn agent_config(
     else {
         return Err(ConvertError { problems });
     };
+    let snapshot = source::snapshot_config(&source.spec.snapshot);
+    let (snapshot, on_position_lost) = if from_topics {
+        // There is nothing to copy but the topics themselves.
+        let mode = SnapshotMode::Never;
+        (SnapshotConfig { mode, ..snapshot }, OnPositionLost::Fail)
+    } else {
+        let policy = source::on_position_lost(source.spec.on_position_lost);
+        (snapshot, policy)
+    };
     Ok(AgentConfig {
         pipeline: pipeline_name(sink),
         source: source_config,
         sink: sink_config,
-        snapshot: source::snapshot_config(&source.spec.snapshot),
-        on_position_lost: source::on_position_lost(source.spec.on_position_lost),
+        snapshot,
+        on_position_lost,
         tables: sink::routes(sink),
         batch: BatchConfig {
             rows_max: sink.spec.apply.batch_rows as usize,
@@ -60,11 +79,46 @@ pub fn agent_config(
     })
 }
 
-/// The source's part alone, for checking a source that has no sink yet.
+/// What the agent is to do that writes a source's changes to its `spec.kafka`; none without.
+pub fn capture_config(source: &ReplicationSource) -> Result<Option<AgentConfig>, ConvertError> {
+    let Some(kafka) = &source.spec.kafka else {
+        return Ok(None);
+    };
+    let mut checks = Checks::new(ObjectKind::Source);
+    source::check(source, &mut checks);
+    let pipeline = capture_name(source);
+    let identity = format!("{pipeline} {}", kafka.bootstrap_servers);
+    let source_config = source::database(source, &identity);
+    let problems = checks.into_problems();
+    let (Some(source_config), []) = (source_config, problems.as_slice()) else {
+        return Err(ConvertError { problems });
+    };
+    let sink = sink::transport(kafka, &source_config.name);
+    Ok(Some(AgentConfig {
+        pipeline,
+        source: source_config,
+        sink,
+        snapshot: source::snapshot_config(&source.spec.snapshot),
+        on_position_lost: source::on_position_lost(source.spec.on_position_lost),
+        tables: Vec::new(),
+        batch: BatchConfig {
+            rows_max: CAPTURE_BATCH_ROWS,
+            size_bytes_max: BATCH_SIZE_BYTES_MAX,
+            delay_ms_max: CAPTURE_DELAY_MILLISECONDS,
+        },
+        resnapshot: None,
+    }))
+}
+
+/// The source's part alone, for checking a source that has neither sink nor capture agent.
 pub fn source_config(source: &ReplicationSource) -> Result<SourceConfig, ConvertError> {
     let mut checks = Checks::new(ObjectKind::Source);
+    source::check(source, &mut checks);
     let identity = source.metadata.name.as_deref().unwrap_or_default();
-    let config = source::source_config(source, identity, &mut checks);
+    let config = match &source.spec.kafka_topics {
+        Some(_) => source::topics(source, format!("sluice.{identity}")),
+        None => source::database(source, identity),
+    };
     let problems = checks.into_problems();
     match (config, problems.as_slice()) {
         (Some(config), []) => Ok(config),
@@ -88,6 +142,21 @@ pub fn pipeline_name(sink: &ReplicaSink) -> String {
     }
 }
 
+/// The name of the pipeline that captures a source into Kafka. No resource can have this name, so that
+/// no sink's pipeline has it either.
+pub fn capture_name(source: &ReplicationSource) -> String {
+    let name = source.metadata.name.as_deref().unwrap_or_default();
+    match source.metadata.namespace.as_deref() {
+        Some(namespace) => format!("{namespace}/{name}:capture"),
+        None => format!("{name}:capture"),
+    }
+}
+
+/// The consumer group of a sink's agents: each sink reads at its own pace.
+fn group_id(sink: &ReplicaSink) -> String {
+    format!("sluice.{}", pipeline_name(sink).replace('/', "."))
+}
+
 /// What tells a pipeline from every other one that may read the same source. The target is part of
 /// it: two clusters may well have a sink of the same name.
 fn identity(sink: &ReplicaSink) -> String {
@@ -106,6 +175,14 @@ fn check_pair(source: &ReplicationSource, sink: &ReplicaSink, checks: &mut Check
         "spec.sourceRef.name",
         &format!("names {wanted}, not this ReplicationSource"),
     );
+    if let (Some(transport), Some(target)) = (&source.spec.kafka, &sink.spec.kafka) {
+        checks.require(
+            transport.bootstrap_servers != target.bootstrap_servers
+                || transport.topic != target.topic,
+            "spec.kafka.topic",
+            "is that of the ReplicationSource's own spec.kafka: the agent would read what it writes",
+        );
+    }
     if sink.spec.replicas > 1 && source.spec.kafka.is_none() && source.spec.kafka_topics.is_none() {
         checks.refuse(
             "spec.replicas",

@@ -7,10 +7,10 @@ use sluice_agent_api::{
 };
 use sluice_crds::{
     ReplicaSink, ReplicationSource,
-    connection::{self, Credentials, Tls},
+    connection::{self, Credentials, SecretReference, Tls},
 };
 
-use crate::problem::ObjectKind;
+use crate::{kafka::Shared, problem::ObjectKind};
 
 /// One key of a Secret that an object needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,12 +23,23 @@ pub struct SecretUse {
     pub key: SecretKey,
 }
 
-/// The keys that a source needs.
+/// The keys that a source needs: those of its capture agent where there is one.
 pub fn source_secrets(source: &ReplicationSource) -> Vec<SecretUse> {
     let mut uses = Uses::new(ObjectKind::Source);
     if let Some(mysql) = &source.spec.mysql {
         uses.connection("spec.mysql", &mysql.credentials, mysql.tls.as_ref());
     }
+    uses.topics(source);
+    uses.uses
+}
+
+/// The keys that the agent of a sink needs of its source: through Kafka, it never meets the database.
+pub fn upstream_secrets(source: &ReplicationSource) -> Vec<SecretUse> {
+    if source.spec.kafka.is_none() {
+        return source_secrets(source);
+    }
+    let mut uses = Uses::new(ObjectKind::Source);
+    uses.topics(source);
     uses.uses
 }
 
@@ -42,12 +53,20 @@ pub fn sink_secrets(sink: &ReplicaSink) -> Vec<SecretUse> {
             postgres.tls.as_ref(),
         );
     }
+    if let Some(kafka) = &sink.spec.kafka {
+        uses.kafka("spec.kafka", kafka.into());
+    }
     uses.uses
 }
 
 /// How to reach a server's credentials.
 pub(crate) fn user_and_password(credentials: &Credentials) -> (SecretKey, SecretKey) {
-    let key = |key: &str| secret_key(&credentials.secret_ref.name, key);
+    keys_of(&credentials.secret_ref)
+}
+
+/// The keys of a user's name and password.
+pub(crate) fn keys_of(secret: &SecretReference) -> (SecretKey, SecretKey) {
+    let key = |key: &str| secret_key(&secret.name, key);
     (key("username"), key("password"))
 }
 
@@ -94,25 +113,61 @@ impl Uses {
     }
 
     fn connection(&mut self, path: &str, credentials: &Credentials, tls: Option<&Tls>) {
-        let (username, password) = user_and_password(credentials);
+        self.login(&format!("{path}.credentials"), &credentials.secret_ref);
+        self.tls(path, tls);
+    }
+
+    fn topics(&mut self, source: &ReplicationSource) {
+        let spec = &source.spec;
+        if let Some(kafka) = &spec.kafka {
+            self.kafka("spec.kafka", kafka.into());
+        }
+        if let Some(topics) = &spec.kafka_topics {
+            self.kafka("spec.kafkaTopics", topics.into());
+        }
+    }
+
+    fn kafka(&mut self, path: &str, kafka: Shared<'_>) {
+        if let Some(security) = kafka.security {
+            let path = format!("{path}.security");
+            if let Some(sasl) = &security.sasl {
+                self.login(&format!("{path}.sasl"), &sasl.secret_ref);
+            }
+            self.tls(&path, security.tls.as_ref());
+        }
+        if let Some(avro) = &kafka.format.avro {
+            let registry = &avro.schema_registry;
+            let path = format!("{path}.format.avro.schemaRegistry");
+            if let Some(secret) = &registry.secret_ref {
+                self.login(&path, secret);
+            }
+            self.tls(&path, registry.tls.as_ref());
+        }
+    }
+
+    fn login(&mut self, path: &str, secret: &SecretReference) {
+        let (username, password) = keys_of(secret);
+        let path = format!("{path}.secretRef");
+        self.add(&path, Some(username));
+        self.add(&path, Some(password));
+    }
+
+    fn tls(&mut self, path: &str, tls: Option<&Tls>) {
         let config = tls_config(tls);
         let (certificate, key) = config
             .client
             .map(|client| (client.certificate, client.key))
             .unzip();
-        let fields = [
-            ("credentials.secretRef", Some(username)),
-            ("credentials.secretRef", Some(password)),
-            ("tls.caSecretRef", config.ca),
-            ("tls.clientSecretRef", certificate),
-            ("tls.clientSecretRef", key),
-        ];
-        for (field, key) in fields {
-            self.uses.extend(key.map(|key| SecretUse {
-                object: self.object,
-                path: format!("{path}.{field}.name"),
-                key,
-            }));
-        }
+        self.add(&format!("{path}.tls.caSecretRef"), config.ca);
+        self.add(&format!("{path}.tls.clientSecretRef"), certificate);
+        self.add(&format!("{path}.tls.clientSecretRef"), key);
+    }
+
+    fn add(&mut self, path: &str, key: Option<SecretKey>) {
+        self.uses.extend(key.map(|key| SecretUse {
+            object: self.object,
+            path: format!("{path}.name"),
+            key,
+        }));
     }
 }

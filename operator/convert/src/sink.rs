@@ -8,12 +8,14 @@ use sluice_agent_api::config::{
 };
 use sluice_crds::{
     ReplicaSink, ReplicaSinkSpec,
+    kafka::KafkaTransport,
     sink::{self as crd, Resolution},
     tables::{self, Columns},
     target::{self, PostgresSink},
 };
 
 use crate::{
+    kafka,
     problem::Checks,
     secrets::{tls_config, user_and_password},
     source::{check_host, check_name, check_tls},
@@ -61,16 +63,25 @@ fn check_target(spec: &ReplicaSinkSpec, checks: &mut Checks) {
         ("spec.clickhouse", spec.clickhouse.is_some()),
         ("spec.parquet", spec.parquet.is_some()),
         ("spec.opensearch", spec.opensearch.is_some()),
-        ("spec.kafka", spec.kafka.is_some()),
     ];
     let other_count = others.iter().filter(|(_, given)| *given).count();
+    let built = [spec.postgres.is_some(), spec.kafka.is_some()];
     checks.require(
-        other_count + usize::from(spec.postgres.is_some()) == 1,
+        other_count + built.iter().filter(|given| **given).count() == 1,
         "spec",
         "exactly one of postgres, mysql, clickhouse, parquet, opensearch and kafka is needed",
     );
     for (path, given) in others {
         checks.not_supported(given, path);
+    }
+    if let Some(kafka) = &spec.kafka {
+        kafka::check_transport(kafka, checks);
+        // A topic holds what happened; what is a delete is for its readers to say.
+        checks.require(
+            spec.apply.deletes != crd::Deletes::Soft,
+            "spec.apply.deletes",
+            "can't be Soft with kafka: a topic has no column _sluice_deleted_at to set",
+        );
     }
     if let Some(postgres) = &spec.postgres {
         check_host("spec.postgres", &postgres.host, checks);
@@ -169,9 +180,17 @@ fn check_routes_differ(routes: &[tables::TableRoute], checks: &mut Checks) {
 pub(crate) fn sink_config(sink: &ReplicaSink, checks: &mut Checks) -> Option<SinkConfig> {
     check(sink, checks);
     let spec = &sink.spec;
-    let postgres = spec.postgres.as_ref()?;
+    let name = sink.metadata.name.clone().unwrap_or_default();
+    let system = match (&spec.postgres, &spec.kafka) {
+        (Some(postgres), _) => SinkSystem::Postgres(postgres_config(postgres)),
+        (None, Some(kafka)) => {
+            let source = &spec.source_ref.name;
+            SinkSystem::Kafka(kafka::target(kafka, &name, source, false))
+        }
+        (None, None) => return None,
+    };
     Some(SinkConfig {
-        name: sink.metadata.name.clone().unwrap_or_default(),
+        name,
         schema_changes: schema_policies(&spec.schema_changes),
         deletes: match spec.apply.deletes {
             crd::Deletes::Apply => Deletes::Apply,
@@ -187,8 +206,28 @@ pub(crate) fn sink_config(sink: &ReplicaSink, checks: &mut Checks) -> Option<Sin
             crd::Unrepresentable::DeadLetter => Unrepresentable::DeadLetter,
             crd::Unrepresentable::Fail => Unrepresentable::Fail,
         },
-        system: SinkSystem::Postgres(postgres_config(postgres)),
+        system,
     })
+}
+
+/// The topics of a source as a target: everything that happens is written down.
+pub(crate) fn transport(kafka: &KafkaTransport, source: &str) -> SinkConfig {
+    SinkConfig {
+        name: source.to_owned(),
+        schema_changes: SchemaPolicies {
+            create_table: SchemaPolicy::Apply,
+            add_column: SchemaPolicy::Apply,
+            rename_column: SchemaPolicy::Apply,
+            alter_column: SchemaPolicy::Apply,
+            drop_column: SchemaPolicy::Apply,
+            truncate: SchemaPolicy::Apply,
+            drop_table: SchemaPolicy::Apply,
+        },
+        deletes: Deletes::Apply,
+        on_bad_record: OnBadRecord::Stop,
+        unrepresentable: Unrepresentable::Fail,
+        system: SinkSystem::Kafka(kafka::target(kafka, source, source, true)),
+    }
 }
 
 fn postgres_config(postgres: &PostgresSink) -> PostgresConfig {

@@ -1,8 +1,11 @@
 //! The source's half of an agent's configuration.
 
-use sluice_agent_api::config::{
-    ConnectionConfig, MysqlConfig, OnPositionLost, SnapshotConfig, SnapshotMode, SourceConfig,
-    SourceSystem,
+use sluice_agent_api::{
+    config::{
+        ConnectionConfig, MysqlConfig, OnPositionLost, SnapshotConfig, SnapshotMode, SourceConfig,
+        SourceSystem,
+    },
+    kafka::KafkaTopics,
 };
 use sluice_crds::{
     ReplicationSource,
@@ -11,6 +14,7 @@ use sluice_crds::{
 };
 
 use crate::{
+    kafka,
     problem::Checks,
     secrets::{tls_config, user_and_password},
 };
@@ -30,20 +34,22 @@ pub(crate) fn check(source: &ReplicationSource, checks: &mut Checks) {
         "exactly one of mysql, postgres and kafkaTopics is needed",
     );
     checks.not_supported(spec.postgres.is_some(), "spec.postgres");
-    checks.not_supported(spec.kafka_topics.is_some(), "spec.kafkaTopics");
-    if spec.kafka_topics.is_some() {
+    if let Some(topics) = &spec.kafka_topics {
+        kafka::check_foreign(topics, checks);
         checks.require(
             spec.kafka.is_none(),
             "spec.kafka",
             "kafka is only for mysql and postgres: kafkaTopics are in Kafka already",
         );
     } else {
-        checks.not_supported(spec.kafka.is_some(), "spec.kafka");
         checks.require(
             spec.tables.is_some(),
             "spec.tables",
             "tables is needed with mysql and postgres",
         );
+    }
+    if let Some(kafka) = &spec.kafka {
+        kafka::check_transport(kafka, checks);
     }
     if let Some(mysql) = &spec.mysql {
         check_host("spec.mysql", &mysql.host, checks);
@@ -106,22 +112,42 @@ pub(crate) fn check_tls(path: &str, tls: Option<&Tls>, checks: &mut Checks) {
     );
 }
 
-/// The source's part for the pipeline with this identity; none where the kind of source is not supported.
-pub(crate) fn source_config(
-    source: &ReplicationSource,
-    identity: &str,
-    checks: &mut Checks,
-) -> Option<SourceConfig> {
-    check(source, checks);
+/// The database's part, for the agent with this identity that reads its log; none where the kind of
+/// source is not supported.
+pub(crate) fn database(source: &ReplicationSource, identity: &str) -> Option<SourceConfig> {
     let mysql = source.spec.mysql.as_ref()?;
-    let tables = source.spec.tables.as_ref()?;
-    Some(SourceConfig {
+    let system = SourceSystem::Mysql(mysql_config(mysql, identity));
+    Some(with_selection(source, system))
+}
+
+/// The part of topics, for an agent that reads them in this consumer group; none where there are none.
+pub(crate) fn topics(source: &ReplicationSource, group_id: String) -> Option<SourceConfig> {
+    let spec = &source.spec;
+    let name = source.metadata.name.as_deref().unwrap_or_default();
+    let kafka = match (&spec.kafka, &spec.kafka_topics) {
+        (Some(transport), _) => {
+            let topics = KafkaTopics::Own(kafka::own_topics(transport, name, name));
+            kafka::topics(transport.into(), topics, group_id)
+        }
+        (None, Some(foreign)) => {
+            let topics = KafkaTopics::Foreign(foreign.topics.clone());
+            kafka::topics(foreign.into(), topics, group_id)
+        }
+        (None, None) => return None,
+    };
+    Some(with_selection(source, SourceSystem::Kafka(kafka)))
+}
+
+fn with_selection(source: &ReplicationSource, system: SourceSystem) -> SourceConfig {
+    let tables = source.spec.tables.as_ref();
+    SourceConfig {
         name: source.metadata.name.clone().unwrap_or_default(),
-        include: tables.include.clone(),
-        exclude: tables.exclude.clone(),
+        // Topics name the tables themselves.
+        include: tables.map_or_else(|| vec!["*".to_owned()], |tables| tables.include.clone()),
+        exclude: tables.map_or_else(Vec::new, |tables| tables.exclude.clone()),
         heartbeat_seconds: source.spec.heartbeat_seconds,
-        system: SourceSystem::Mysql(mysql_config(mysql, identity)),
-    })
+        system,
+    }
 }
 
 fn mysql_config(mysql: &MysqlSource, identity: &str) -> MysqlConfig {
