@@ -8,6 +8,7 @@ copy_plugin=org.apache.maven.plugins:maven-dependency-plugin:3.6.1
 
 kafka_port=${SLUICE_KAFKA_PORT:-19092}
 controller_port=${SLUICE_KAFKA_CONTROLLER_PORT:-$((kafka_port + 1))}
+pods_port=${SLUICE_KAFKA_PODS_PORT:-$((kafka_port + 2))} # Kafka refuses one port on two addresses
 registry_port=${SLUICE_REGISTRY_PORT:-18081}
 management_port=${SLUICE_REGISTRY_MANAGEMENT_PORT:-$((registry_port + 1))}
 connect_port=${SLUICE_CONNECT_PORT:-18083}
@@ -121,8 +122,8 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller_port
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:$kafka_port,CONTROLLER://127.0.0.1:$controller_port${extra:+,PODS://$extra:$kafka_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:$kafka_port${extra:+,PODS://$extra:$kafka_port}
+listeners=PLAINTEXT://127.0.0.1:$kafka_port,CONTROLLER://127.0.0.1:$controller_port${extra:+,PODS://$extra:$pods_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:$kafka_port${extra:+,PODS://$extra:$pods_port}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PODS:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$kafka/data
@@ -177,7 +178,7 @@ start_kafka() {
 
 exports_kafka() {
     export_line SLUICE_KAFKA_BOOTSTRAP "127.0.0.1:$kafka_port"
-    [ -z "$extra" ] || export_line SLUICE_KAFKA_BOOTSTRAP_PODS "$extra:$kafka_port"
+    [ -z "$extra" ] || export_line SLUICE_KAFKA_BOOTSTRAP_PODS "$extra:$pods_port"
     export_line SLUICE_KAFKA_PID_FILE "$kafka/pid"
     export_line SLUICE_KAFKA_DATA_DIR "$kafka/data"
     export_line SLUICE_KAFKA_LIBS "$kafka_home/libs"
