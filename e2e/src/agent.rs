@@ -35,14 +35,20 @@ impl AgentFolder {
             postgres: postgres.endpoint.clone(),
             postgres_database: postgres.name.clone(),
         };
-        let new = Self {
-            config: config(&ends),
-            ends,
-            folder: Arc::new(tempfile::Builder::new().prefix("sluice-pod-").tempdir()?),
-        };
+        let new = Self::with_config(ends.clone(), config(&ends))?;
         for (secret, endpoint) in [("mysql", &mysql.endpoint), ("postgres", &postgres.endpoint)] {
             new.secret(secret, &endpoint.user, &endpoint.password)?;
         }
+        Ok(new)
+    }
+
+    /// Any configuration, without Secrets so far.
+    pub fn with_config(ends: Ends, config: AgentConfig) -> Result<Self> {
+        let new = Self {
+            config,
+            ends,
+            folder: Arc::new(tempfile::Builder::new().prefix("sluice-pod-").tempdir()?),
+        };
         new.write()?;
         Ok(new)
     }
@@ -64,14 +70,24 @@ impl AgentFolder {
     }
 
     /// How MySQL is reached.
+    ///
+    /// # Panics
+    /// When the source is another.
     pub fn mysql(&mut self) -> &mut ConnectionConfig {
-        let SourceSystem::Mysql(mysql) = &mut self.config.source.system;
+        let SourceSystem::Mysql(mysql) = &mut self.config.source.system else {
+            panic!("the source is not MySQL");
+        };
         &mut mysql.connection
     }
 
     /// How PostgreSQL is reached.
+    ///
+    /// # Panics
+    /// When the target is another.
     pub fn postgres(&mut self) -> &mut ConnectionConfig {
-        let SinkSystem::Postgres(postgres) = &mut self.config.sink.system;
+        let SinkSystem::Postgres(postgres) = &mut self.config.sink.system else {
+            panic!("the target is not PostgreSQL");
+        };
         &mut postgres.connection
     }
 

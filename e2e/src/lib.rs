@@ -5,7 +5,7 @@
 //! Data passes as in production: [`workload`] writes to MySQL ([`mysql`]), the agent ([`process`])
 //! follows the YAML that [`pipeline`] wrote and fills PostgreSQL ([`postgres`]), and [`mod@compare`]
 //! reads both. [`proxy`] stands in for a bad network, [`servers`] for servers that die, [`cluster`] is a
-//! Kubernetes cluster with real pods.
+//! Kubernetes cluster with real pods, [`kafka`] a broker with a schema registry and Debezium.
 //! Every wait has a deadline and says what it waited for; nothing here ever skips.
 //!
 //! Environment: the variables of `e2e/servers up`, `SLUICE_BIN` (another agent than the release
@@ -14,6 +14,7 @@
 pub mod agent;
 pub mod cluster;
 pub mod compare;
+pub mod kafka;
 pub mod mysql;
 pub mod pipeline;
 pub mod postgres;
@@ -26,6 +27,7 @@ pub mod workload;
 pub use agent::AgentFolder;
 pub use cluster::{Cluster, Component, Namespace};
 pub use compare::assert_equal;
+pub use kafka::KafkaServers;
 pub use mysql::MysqlDatabase;
 pub use pipeline::{PipelineFile, WrittenPipeline};
 pub use postgres::PgDatabase;

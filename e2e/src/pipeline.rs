@@ -227,7 +227,7 @@ impl AsRef<Path> for WrittenPipeline {
 }
 
 /// A database's name as Kubernetes allows names: the end of it, which is what differs.
-fn resource_name(database: &str) -> String {
+pub(crate) fn resource_name(database: &str) -> String {
     let name: String = database
         .to_lowercase()
         .chars()

@@ -382,7 +382,7 @@ pub async fn log_end(ends: &Ends) -> Result<String> {
 }
 
 /// Whether a position is at a place of the source's log, or behind it.
-fn has_passed(position: &str, place: &str) -> bool {
+pub fn has_passed(position: &str, place: &str) -> bool {
     match (position.parse(), place.parse()) {
         (Ok(LogPosition::Gtid(position)), Ok(LogPosition::Gtid(place))) => {
             position.contains_set(&place)

@@ -14,6 +14,8 @@ use mysql_async::Opts;
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use crate::kafka::KafkaServers;
+
 /// Below the range that the kernel gives to outgoing connections, so that a server that restarts
 /// finds its port free.
 const PORTS: std::ops::Range<u16> = 20_000..30_000;
@@ -134,6 +136,10 @@ pub enum Kind {
     Mysql,
     /// PostgreSQL.
     Postgres,
+    /// Kafka's only broker.
+    Kafka,
+    /// The schema registry.
+    Registry,
 }
 
 impl Kind {
@@ -141,6 +147,8 @@ impl Kind {
         match self {
             Self::Mysql => "mysql",
             Self::Postgres => "postgres",
+            Self::Kafka => "kafka",
+            Self::Registry => "registry",
         }
     }
 }
@@ -149,6 +157,8 @@ impl Kind {
 /// dropped.
 pub struct ThrowAway {
     servers: Servers,
+    /// What the script printed for these servers.
+    exports: String,
     kinds: Vec<Kind>,
     variables: Vec<(String, String)>,
     _state: TempDir,
@@ -169,6 +179,12 @@ impl ThrowAway {
     /// Both.
     pub async fn both() -> Result<Self> {
         Self::start_new(&[Kind::Mysql, Kind::Postgres], &[], &[], None).await
+    }
+
+    /// All four: databases, Kafka and the schema registry.
+    pub async fn with_kafka() -> Result<Self> {
+        let kinds = [Kind::Mysql, Kind::Postgres, Kind::Kafka, Kind::Registry];
+        Self::start_new(&kinds, &[], &[], None).await
     }
 
     /// Servers that listen on this address besides loopback and are known by it: that of the cluster's
@@ -199,6 +215,11 @@ impl ThrowAway {
             pair("SLUICE_STATE", state.path().display().to_string()),
             pair("SLUICE_MYSQL_PORT", free_port()?.to_string()),
             pair("SLUICE_PG_PORT", free_port()?.to_string()),
+            pair("SLUICE_KAFKA_PORT", free_port()?.to_string()),
+            pair("SLUICE_KAFKA_CONTROLLER_PORT", free_port()?.to_string()),
+            pair("SLUICE_KAFKA_PODS_PORT", free_port()?.to_string()),
+            pair("SLUICE_REGISTRY_PORT", free_port()?.to_string()),
+            pair("SLUICE_REGISTRY_MANAGEMENT_PORT", free_port()?.to_string()),
             pair("SLUICE_MYSQL_OPTIONS", mysql.join(" ")),
             pair("SLUICE_PG_OPTIONS", postgres.join(" ")),
             pair("SLUICE_BIND_EXTRA", address.unwrap_or_default().to_owned()),
@@ -209,6 +230,7 @@ impl ThrowAway {
         };
         let mut new = Self {
             servers: address.map_or_else(|| Ok(Servers::from_env()), |_| Servers::for_pods())?,
+            exports: String::new(),
             kinds: kinds.to_vec(),
             variables,
             _state: state,
@@ -216,13 +238,10 @@ impl ThrowAway {
         let mut arguments = vec!["up"];
         arguments.extend(kinds.iter().map(|kind| kind.name()));
         let output = new.command(&arguments).await?;
-        let exports = String::from_utf8(output.stdout)?;
+        new.exports = String::from_utf8(output.stdout)?;
         new.servers = Servers::from_variables(|name| {
-            let own = exports.lines().find_map(|line| {
-                let value = line.strip_prefix("export ")?.strip_prefix(name)?;
-                value.strip_prefix('=').map(|value| value.replace('\\', ""))
-            });
-            own.or_else(|| env::var(name.replacen("SLUICE_", prefix, 1)).ok())
+            new.export(name)
+                .or_else(|| env::var(name.replacen("SLUICE_", prefix, 1)).ok())
                 .unwrap_or_default()
         })?;
         for kind in kinds {
@@ -230,6 +249,7 @@ impl ThrowAway {
                 let endpoint = match kind {
                     Kind::Mysql => &mut new.servers.mysql,
                     Kind::Postgres => &mut new.servers.postgres,
+                    Kind::Kafka | Kind::Registry => continue,
                 };
                 address.clone_into(&mut endpoint.host);
             }
@@ -242,6 +262,18 @@ impl ThrowAway {
         &self.servers
     }
 
+    /// How to reach Kafka and the registry, when they are among them.
+    pub fn kafka(&self) -> Result<KafkaServers> {
+        KafkaServers::from_variables(|name| self.export(name))
+    }
+
+    fn export(&self, name: &str) -> Option<String> {
+        self.exports.lines().find_map(|line| {
+            let value = line.strip_prefix("export ")?.strip_prefix(name)?;
+            value.strip_prefix('=').map(|value| value.replace('\\', ""))
+        })
+    }
+
     /// Stops a server cleanly and starts it again.
     pub async fn restart(&self, kind: Kind) -> Result<()> {
         self.command(&["restart", kind.name()]).await.map(drop)
@@ -252,6 +284,7 @@ impl ThrowAway {
         let name = match kind {
             Kind::Mysql => "SLUICE_MYSQL_OPTIONS",
             Kind::Postgres => "SLUICE_PG_OPTIONS",
+            Kind::Kafka | Kind::Registry => bail!("{} takes no options", kind.name()),
         };
         for (variable, value) in &mut self.variables {
             if variable == name {

@@ -10,10 +10,13 @@ mod columns;
 mod json;
 mod merge;
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
 
-use crate::{MysqlDatabase, PgDatabase, mysql, postgres};
+use crate::{MysqlDatabase, PgDatabase, mysql, postgres, wait::wait_for};
 use columns::TablePlan;
+use tokio::time::sleep;
 
 /// How many differences are named.
 const NAMED_MAX: usize = 10;
@@ -108,6 +111,24 @@ pub async fn assert_pairs_equal(
         bail!("the sides differ\n  {}", failures.join("\n  "));
     }
     Ok(())
+}
+
+/// Waits until every one of these pairs is equal; fails with the differences that remain.
+pub async fn wait_equal(
+    mysql: &MysqlDatabase,
+    postgres: &PgDatabase,
+    pairs: &[Pair],
+    at_most: Duration,
+) -> Result<()> {
+    wait_for("both sides to be equal", at_most, || async {
+        let compared = assert_pairs_equal(mysql, postgres, pairs).await;
+        if compared.is_err() {
+            // It reads both sides whole: not all the time.
+            sleep(Duration::from_millis(300)).await;
+        }
+        compared.map(Some)
+    })
+    .await
 }
 
 /// Compares one table.

@@ -42,7 +42,8 @@ pub(crate) async fn run(settings: &Settings, report: &mut Report) -> Result<()> 
     };
     let writers = Writers::start_with(&shop, options).await?;
     let started = Instant::now();
-    let ours = through_sluice(&mysql, &postgres).await?;
+    let table = format!("\"{}\".ticks", mysql.name);
+    let ours = through(&mysql, &postgres, &table, 0).await?;
     let theirs = straight(&postgres).await?;
     let took = started.elapsed();
     let written = writers.stop().await?;
@@ -68,12 +69,18 @@ pub(crate) async fn run(settings: &Settings, report: &mut Report) -> Result<()> 
     Ok(())
 }
 
-async fn through_sluice(mysql: &MysqlDatabase, postgres: &PgDatabase) -> Result<Vec<f64>> {
+/// Inserts into MySQL's `ticks`, from this number on, and waits for each row in the replica's table.
+pub(crate) async fn through(
+    mysql: &MysqlDatabase,
+    postgres: &PgDatabase,
+    table: &str,
+    first: i64,
+) -> Result<Vec<f64>> {
     let mut conn = mysql.conn().await?;
-    let reader = Reader::new(postgres, &format!("\"{}\".ticks", mysql.name)).await?;
+    let reader = Reader::new(postgres, table).await?;
     let mut rng = Rng::with_seed(1);
     let mut times = Vec::new();
-    for id in 0..SAMPLES {
+    for id in first..first + SAMPLES {
         conn.query_drop(format!("INSERT INTO ticks VALUES ({id})"))
             .await?;
         times.push(reader.until_visible(id).await?);

@@ -2,14 +2,16 @@
 //! measured in the same run.
 //!
 //! `sluice-bench [SECTION…] [--repeat N] [--rows N] [--changes N] [--pairs N]` with the sections
-//! snapshot, backlog, decode, latency, restart, memory, and cluster (which needs `e2e/cluster up`);
-//! all of them without. Exit code 1 when a bar is missed. Numbers mean something only on a machine
+//! snapshot, backlog, decode, latency, restart, memory, kafka (with the feature of this name; it needs
+//! `e2e/servers up kafka registry connect`) and cluster (which needs `e2e/cluster up`); all of them without. Exit code 1 when a bar is missed. Numbers mean something only on a machine
 //! that does nothing else.
 
 mod backlog;
 mod changes;
 mod cluster;
 mod decode;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod latency;
 mod memory;
 mod report;
@@ -23,8 +25,8 @@ use anyhow::{Context, Result, bail};
 use report::Report;
 use sluice_e2e::Servers;
 
-const SECTIONS: [&str; 7] = [
-    "snapshot", "backlog", "decode", "latency", "restart", "memory", "cluster",
+const SECTIONS: &[&str] = &[
+    "snapshot", "backlog", "decode", "latency", "restart", "memory", #[cfg(feature = "kafka")] "kafka", "cluster",
 ];
 
 /// What is to be measured.
@@ -65,7 +67,7 @@ impl Settings {
             }
         }
         if settings.sections.is_empty() {
-            settings.sections = SECTIONS.map(str::to_owned).to_vec();
+            settings.sections = SECTIONS.iter().map(|&section| section.to_owned()).collect();
         }
         Ok(settings)
     }
@@ -98,6 +100,8 @@ async fn bench() -> Result<bool> {
             "latency" => latency::run(&settings, &mut report).await,
             "restart" => restart::run(&settings, &mut report).await,
             "memory" => memory::run(&settings, &mut report).await,
+            #[cfg(feature = "kafka")]
+            "kafka" => kafka::run(&settings, &mut report).await,
             _ => cluster::run(&settings, &mut report).await,
         };
         if let Err(error) = done {
