@@ -1,1 +1,32 @@
-//! Kafka.
+//! Kafka as a sink (capture) and as a source (apply).
+//!
+//! Read in this order: `connect` and `error` (clients), `lookup` and `topics` (what there is),
+//! `schemas`, `header`, `control`, `state` and `resume` (what Sluice says beside the rows),
+//! `producer`, `table`, `session`, `write` and [`KafkaSink`] (rows to records), `barrier`, `consume`
+//! and [`KafkaSource`] (records to rows), [`preflight`] (whether it can work at all). What a record
+//! looks like is [`sluice_avro`]'s affair.
+//!
+//! **Exactly once.** Rows and the source's position are one Kafka transaction; readers see committed
+//! ones only. **Order.** Rows of one key are in one partition. What is no row is in the control topic
+//! and names, for every partition, the offset that it lies behind. **Failure.** Errors of the session end
+//! everything since the last commit and are tried again by the caller.
+
+mod connect;
+mod control;
+mod error;
+mod format;
+mod header;
+mod lookup;
+mod partition;
+mod producer;
+mod resume;
+mod schemas;
+mod session;
+mod settings;
+mod sink;
+mod state;
+mod table;
+mod topics;
+mod write;
+
+pub use sink::KafkaSink;

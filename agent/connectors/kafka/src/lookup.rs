@@ -1,0 +1,210 @@
+//! Questions about topics: which there are, where their partitions end, and what a small one holds.
+//!
+//! librdkafka's calls block, so each runs on a thread for blocking calls. The client is a consumer:
+//! unlike a producer's, its questions never create a topic.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig, Message, Offset, TopicPartitionList,
+    config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, KafkaResult},
+};
+use sluice_core::{Error, Reason, Result};
+
+use crate::connect::Context;
+
+/// How long one question may take.
+const ANSWER_MAX: Duration = Duration::from_secs(20);
+/// How long reading a topic to its end may take.
+const READ_MAX: Duration = Duration::from_secs(150);
+/// How long one poll waits.
+const POLL: Duration = Duration::from_millis(200);
+
+/// A client that asks.
+pub(crate) struct Lookup {
+    config: ClientConfig,
+    brokers: String,
+    consumer: Arc<BaseConsumer<Context>>,
+}
+
+/// A record of a small topic.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) offset: i64,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+}
+
+impl Lookup {
+    /// A client of the cluster; connects with the first question.
+    pub(crate) fn new(mut config: ClientConfig, brokers: &str) -> Result<Self> {
+        config.set("enable.auto.commit", "false");
+        config.set("allow.auto.create.topics", "false");
+        config.set("group.id", "sluice-lookup");
+        config.set("isolation.level", "read_uncommitted");
+        let consumer = consumer(&config, brokers)?;
+        Ok(Self {
+            config,
+            brokers: brokers.to_owned(),
+            consumer: Arc::new(consumer),
+        })
+    }
+
+    /// Every topic with its number of partitions.
+    pub(crate) async fn topics(&self) -> Result<BTreeMap<String, i32>> {
+        let doing = "asking for the topics";
+        self.ask(doing, |consumer| {
+            let metadata = consumer.fetch_metadata(None, ANSWER_MAX)?;
+            let topics = metadata.topics().iter();
+            let counted = topics.map(|topic| (topic.name().to_owned(), topic.partitions().len()));
+            Ok(counted
+                .map(|(topic, count)| (topic, count as i32))
+                .collect())
+        })
+        .await
+    }
+
+    /// How many partitions a topic has; `None` when it does not exist.
+    pub(crate) async fn partitions(&self, topic: &str) -> Result<Option<i32>> {
+        let doing = format!("asking for topic {topic}");
+        let topic = topic.to_owned();
+        self.ask(&doing, move |consumer| {
+            let metadata = consumer.fetch_metadata(Some(&topic), ANSWER_MAX)?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            let count = found.map_or(0, |found| found.partitions().len() as i32);
+            Ok((count > 0).then_some(count))
+        })
+        .await
+    }
+
+    /// How many brokers there are.
+    pub(crate) async fn brokers(&self) -> Result<usize> {
+        let doing = "asking for the brokers";
+        self.ask(doing, |consumer| {
+            Ok(consumer.fetch_metadata(None, ANSWER_MAX)?.brokers().len())
+        })
+        .await
+    }
+
+    /// The offset behind the last record of each partition, whether committed or not.
+    pub(crate) async fn ends(&self, topic: &str, partitions: i32) -> Result<BTreeMap<i32, i64>> {
+        let places = (0..partitions).map(|partition| (topic.to_owned(), partition));
+        let ends = self.ends_of(places.collect()).await?;
+        let unnamed = ends.into_iter().map(|((_, partition), end)| (partition, end));
+        Ok(unnamed.collect())
+    }
+
+    /// The ends of any partitions.
+    pub(crate) async fn ends_of(
+        &self,
+        places: Vec<(String, i32)>,
+    ) -> Result<BTreeMap<(String, i32), i64>> {
+        let doing = "asking where the topics end";
+        self.ask(doing, move |consumer| ends(consumer, &places))
+            .await
+    }
+
+    /// Reads what is committed of a topic's only partition, from an offset to the present end. Answers
+    /// with the records and the offset to go on from.
+    pub(crate) async fn read(&self, topic: &str, from: i64) -> Result<(Vec<Kept>, i64)> {
+        let mut config = self.config.clone();
+        config.set("isolation.level", "read_committed");
+        config.set("enable.partition.eof", "true");
+        config.set("auto.offset.reset", "earliest");
+        config.set("fetch.wait.max.ms", "20");
+        let brokers = self.brokers.clone();
+        let topic = topic.to_owned();
+        blocking(move || read(&config, &brokers, &topic, from)).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        doing: &str,
+        question: impl FnOnce(&BaseConsumer<Context>) -> KafkaResult<T> + Send + 'static,
+    ) -> Result<T> {
+        let consumer = Arc::clone(&self.consumer);
+        let answer = blocking(move || Ok(question(&consumer))).await?;
+        answer.map_err(|error| self.consumer.context().error(doing, error))
+    }
+}
+
+/// A consumer.
+pub(crate) fn consumer(config: &ClientConfig, brokers: &str) -> Result<BaseConsumer<Context>> {
+    BaseConsumer::from_config_and_context(config, Context::new(brokers))
+        .map_err(|error| Context::new(brokers).error("making a consumer", error))
+}
+
+/// Runs a call that blocks.
+pub(crate) async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(call)
+        .await
+        .unwrap_or_else(|error| {
+            Err(Error::new(Reason::Internal, "a call to librdkafka ended early").with_source(error))
+        })
+}
+
+/// Asks for the ends of partitions in one go.
+pub(crate) fn ends(
+    consumer: &BaseConsumer<Context>,
+    places: &[(String, i32)],
+) -> KafkaResult<BTreeMap<(String, i32), i64>> {
+    if places.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut asked = TopicPartitionList::with_capacity(places.len());
+    for (topic, partition) in places {
+        // The time "end" stands for the offset behind the last record.
+        asked.add_partition_offset(topic, *partition, Offset::End)?;
+    }
+    let answer = consumer.offsets_for_times(asked, ANSWER_MAX)?;
+    let mut ends = BTreeMap::new();
+    for element in answer.elements() {
+        element.error()?;
+        let end = element.offset().to_raw().unwrap_or(0).max(0);
+        ends.insert((element.topic().to_owned(), element.partition()), end);
+    }
+    Ok(ends)
+}
+
+fn read(
+    config: &ClientConfig,
+    brokers: &str,
+    topic: &str,
+    from: i64,
+) -> Result<(Vec<Kept>, i64)> {
+    let doing = format!("reading topic {topic}");
+    let consumer = consumer(config, brokers)?;
+    let mut place = TopicPartitionList::new();
+    let start = if from > 0 { Offset::Offset(from) } else { Offset::Beginning };
+    place
+        .add_partition_offset(topic, 0, start)
+        .and_then(|()| consumer.assign(&place))
+        .map_err(|error| consumer.context().error(&doing, error))?;
+    let deadline = Instant::now() + READ_MAX;
+    let (mut records, mut next) = (Vec::new(), from);
+    while Instant::now() < deadline {
+        match consumer.poll(POLL) {
+            None => {}
+            Some(Ok(message)) => {
+                next = message.offset() + 1;
+                records.push(Kept {
+                    offset: message.offset(),
+                    key: message.key().map(<[u8]>::to_vec),
+                    value: message.payload().map(<[u8]>::to_vec),
+                });
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok((records, next)),
+            Some(Err(error)) => return Err(consumer.context().error(&doing, error)),
+        }
+    }
+    let late = KafkaError::Global(rdkafka::types::RDKafkaErrorCode::OperationTimedOut);
+    Err(consumer.context().error(&doing, late))
+}
