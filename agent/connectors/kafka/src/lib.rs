@@ -2,8 +2,8 @@
 //!
 //! Read in this order: `connect` and `error` (clients), `lookup` and `topics` (what there is),
 //! `schemas`, `header`, `control`, `state` and `resume` (what Sluice says beside the rows),
-//! `producer`, `table`, `session`, `write` and [`KafkaSink`] (rows to records), `barrier`, `consume`
-//! and [`KafkaSource`] (records to rows), [`preflight`] (whether it can work at all). What a record
+//! `producer`, `table`, `session`, `write` and [`KafkaSink`] (rows to records), `topic`,
+//! `probe`, `consume` and [`KafkaSource`] (records to rows), [`preflight`] (whether it can work at all). What a record
 //! looks like is [`sluice_avro`]'s affair.
 //!
 //! **Exactly once.** Rows and the source's position are one Kafka transaction; readers see committed
@@ -12,21 +12,26 @@
 //! everything since the last commit and are tried again by the caller.
 
 mod connect;
+mod consume;
 mod control;
 mod error;
 mod format;
 mod header;
 mod lookup;
 mod partition;
+mod probe;
 mod producer;
 mod resume;
 mod schemas;
 mod session;
 mod settings;
 mod sink;
+mod source;
 mod state;
 mod table;
+mod topic;
 mod topics;
 mod write;
 
 pub use sink::KafkaSink;
+pub use source::KafkaSource;

@@ -42,12 +42,22 @@ pub(crate) struct Kept {
 }
 
 impl Lookup {
-    /// A client of the cluster; connects with the first question.
-    pub(crate) fn new(mut config: ClientConfig, brokers: &str) -> Result<Self> {
+    /// A client of the cluster that sees the ends of open transactions, too; connects with the first
+    /// question.
+    pub(crate) fn new(config: ClientConfig, brokers: &str) -> Result<Self> {
+        Self::with(config, brokers, "read_uncommitted")
+    }
+
+    /// A client to which partitions end where the first open transaction begins.
+    pub(crate) fn committed(config: ClientConfig, brokers: &str) -> Result<Self> {
+        Self::with(config, brokers, "read_committed")
+    }
+
+    fn with(mut config: ClientConfig, brokers: &str, isolation: &str) -> Result<Self> {
         config.set("enable.auto.commit", "false");
         config.set("allow.auto.create.topics", "false");
         config.set("group.id", "sluice-lookup");
-        config.set("isolation.level", "read_uncommitted");
+        config.set("isolation.level", isolation);
         let consumer = consumer(&config, brokers)?;
         Ok(Self {
             config,

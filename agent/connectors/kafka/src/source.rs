@@ -1,0 +1,224 @@
+//! The source as the pipeline sees it.
+//!
+//! Committed records only, from the offsets that the target holds. Rows of one partition keep their
+//! order; a control event comes after every record before it and before every record behind it, over
+//! all partitions. The position names the next offset of each partition and of the control topic.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{CommitMode, Consumer},
+};
+use sluice_agent_api::{
+    SecretStore,
+    config::SourceConfig,
+    kafka::{KafkaSourceConfig, KafkaTopics},
+};
+use sluice_core::{
+    ChangeEvent, Error, LogPosition, Reason, Result, SnapshotReader, Source, SourceBatch,
+    TableSchema, TableSelection, Transaction, Watermark, source::LogEnd,
+};
+use tokio::time::{Instant, timeout};
+use tracing::{debug, info};
+
+use crate::{
+    consume::Reading,
+    lookup::blocking,
+};
+
+/// How long an idle stream waits before it shows that it is alive.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long the consumer's signal is waited for.
+const TURN: Duration = Duration::from_millis(50);
+/// How often topics that match are looked for.
+const DISCOVERY: Duration = Duration::from_secs(10);
+
+/// Reads changes from Kafka topics.
+pub struct KafkaSource {
+    kafka: KafkaSourceConfig,
+    selection: TableSelection,
+    name: String,
+    secrets: Arc<dyn SecretStore>,
+    live: Option<Reading>,
+}
+
+impl KafkaSource {
+    /// A source that is not connected yet.
+    pub fn new(
+        source: &SourceConfig,
+        kafka: KafkaSourceConfig,
+        secrets: Arc<dyn SecretStore>,
+    ) -> Self {
+        Self {
+            kafka,
+            selection: TableSelection::new(source.include.clone(), source.exclude.clone()),
+            name: source.name.clone(),
+            secrets,
+            live: None,
+        }
+    }
+
+    fn live(&mut self) -> Result<&mut Reading> {
+        self.live
+            .as_mut()
+            .ok_or_else(|| Error::new(Reason::Unavailable, "the source is not open"))
+    }
+}
+
+#[async_trait]
+impl Source for KafkaSource {
+    async fn open(&mut self, resume: Option<&LogPosition>) -> Result<LogPosition> {
+        if let Some(old) = self.live.take() {
+            blocking(move || {
+                drop(old);
+                Ok(())
+            })
+            .await?;
+        }
+        let offsets = match resume {
+            None => BTreeMap::new(),
+            Some(LogPosition::Offsets(offsets)) => offsets.clone(),
+            Some(_) => {
+                let message = "the target follows another log than Kafka's topics";
+                return Err(Error::new(Reason::PositionLost, message)
+                    .with_hint("let the new path copy every table again, or use another target"));
+            }
+        };
+        let mut reading = Reading::open(
+            &self.kafka,
+            &self.name,
+            self.selection.clone(),
+            &self.secrets,
+            offsets,
+        )
+        .await?;
+        match &self.kafka.topics {
+            KafkaTopics::Own(own) => reading.begin_own(own).await?,
+            KafkaTopics::Foreign(patterns) => reading.discover(patterns).await?,
+        }
+        let position = reading.position();
+        info!(group = self.kafka.group_id, "reading topics");
+        self.live = Some(reading);
+        Ok(position)
+    }
+
+    async fn tables(&mut self) -> Result<Vec<Arc<TableSchema>>> {
+        Ok(self.live()?.tables())
+    }
+
+    async fn next(&mut self) -> Result<SourceBatch> {
+        let patterns = match &self.kafka.topics {
+            KafkaTopics::Foreign(patterns) => patterns.clone(),
+            KafkaTopics::Own(_) => Vec::new(),
+        };
+        let reading = self.live()?;
+        let began = Instant::now();
+        loop {
+            reading.take().await?;
+            if let Some(batch) = finished(reading) {
+                return Ok(batch);
+            }
+            if !patterns.is_empty() && reading.discovered_at.elapsed() >= DISCOVERY {
+                reading.discover(&patterns).await?;
+            }
+            if reading.look().await? {
+                // Further than before without a record: control events, or the end of the log.
+                continue;
+            }
+            if began.elapsed() >= HEARTBEAT || std::mem::take(&mut reading.moved) {
+                return Ok(batch_of(reading, Vec::new(), None));
+            }
+            // A signal that was missed costs a turn.
+            let signal = Arc::clone(&reading.signal);
+            let _ = timeout(TURN, signal.notified()).await.is_ok();
+        }
+    }
+
+    async fn confirm(&mut self, position: &LogPosition) -> Result<()> {
+        let reading = self.live()?;
+        let LogPosition::Offsets(offsets) = position else {
+            return Ok(());
+        };
+        let mut list = TopicPartitionList::with_capacity(offsets.len());
+        for ((topic, partition), offset) in offsets {
+            if *offset > 0 {
+                let added =
+                    list.add_partition_offset(topic, *partition, Offset::Offset(*offset));
+                added.map_err(|error| reading.error("committing offsets", error))?;
+            }
+        }
+        if list.count() > 0
+            && let Err(error) = reading.consumer.commit(&list, CommitMode::Async)
+        {
+            // The target holds the truth; the group's offsets are for people and tools.
+            debug!(%error, "offsets were not committed to the group");
+        }
+        Ok(())
+    }
+
+    async fn snapshot_reader(&mut self) -> Result<Box<dyn SnapshotReader>> {
+        Err(Error::new(
+            Reason::InvalidConfig,
+            "topics hold changes and no tables that could be read",
+        )
+        .with_hint("copy tables again at the source whose agent writes the topics"))
+    }
+
+    async fn log_end(&mut self) -> Result<LogEnd> {
+        let reading = self.live()?;
+        let ends = reading.ends().await?;
+        let offset = ends.iter().map(|(_, end)| *end as u128).sum();
+        reading.goals = ends.into_iter().collect();
+        Ok(LogEnd {
+            watermark: Watermark {
+                server: server(),
+                offset,
+            },
+            log_files: Vec::new(),
+            retention_seconds: None,
+        })
+    }
+}
+
+/// The batch that is gathered, ended by a boundary.
+fn finished(reading: &mut Reading) -> Option<SourceBatch> {
+    if reading.events.is_empty() {
+        return None;
+    }
+    let mut events = std::mem::take(&mut reading.events);
+    reading.size_bytes = 0;
+    let newest = reading.newest.clone();
+    let end = newest.unwrap_or_else(|| {
+        Arc::new(Transaction {
+            id: String::new(),
+            commit_time_micros: 0,
+            start_offset: 0,
+        })
+    });
+    let commit_time = (end.commit_time_micros > 0).then_some(end.commit_time_micros);
+    events.push(ChangeEvent::TransactionEnd(end));
+    reading.moved = false;
+    Some(batch_of(reading, events, commit_time))
+}
+
+fn batch_of(
+    reading: &Reading,
+    events: Vec<ChangeEvent>,
+    commit_time_micros: Option<i64>,
+) -> SourceBatch {
+    SourceBatch {
+        events,
+        position: Some(reading.position()),
+        watermark: Some(Watermark {
+            server: server(),
+            offset: reading.passed(),
+        }),
+        commit_time_micros,
+    }
+}
+
+fn server() -> Arc<str> {
+    Arc::from("kafka")
+}

@@ -1,0 +1,116 @@
+//! How far a reader is in each topic, and what waits behind a control event.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use rdkafka::message::OwnedMessage;
+use sluice_avro::RecordReader;
+use sluice_core::TableSchema;
+
+/// A topic that is read.
+pub(crate) struct Topic {
+    pub(crate) name: Arc<str>,
+    pub(crate) partitions: Vec<Partition>,
+    pub(crate) reader: RecordReader,
+    /// The number of the last control event that was passed on.
+    pub(crate) control: u64,
+    /// Shapes that were passed on, of a topic that another capture writes.
+    pub(crate) seen: Vec<Arc<TableSchema>>,
+    /// Whether records of the topic were applied before this session.
+    pub(crate) is_known: bool,
+}
+
+/// A partition that is read.
+#[derive(Default)]
+pub(crate) struct Partition {
+    /// The offset behind the last record that was passed on.
+    pub(crate) next: i64,
+    /// Up to here no record lies behind `next`.
+    pub(crate) empty_until: i64,
+    /// Records that wait for a control event, in order.
+    pub(crate) held: VecDeque<OwnedMessage>,
+}
+
+impl Partition {
+    /// Every record before this offset was passed on.
+    pub(crate) fn passed(&self) -> i64 {
+        self.next.max(self.empty_until)
+    }
+}
+
+/// The topics that are read.
+#[derive(Default)]
+pub(crate) struct ReadTopics {
+    topics: Vec<Topic>,
+    by_name: HashMap<Arc<str>, usize>,
+    last: usize,
+}
+
+impl ReadTopics {
+    /// The place of a topic.
+    pub(crate) fn find(&mut self, name: &str) -> Option<usize> {
+        let is_last = |topic: &Topic| &*topic.name == name;
+        if !self.topics.get(self.last).is_some_and(is_last) {
+            self.last = *self.by_name.get(name)?;
+        }
+        Some(self.last)
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+
+    pub(crate) fn insert(&mut self, topic: Topic) {
+        self.by_name
+            .insert(Arc::clone(&topic.name), self.topics.len());
+        self.topics.push(topic);
+    }
+
+    pub(crate) fn get(&self, index: usize) -> &Topic {
+        &self.topics[index]
+    }
+
+    pub(crate) fn get_mut(&mut self, index: usize) -> &mut Topic {
+        &mut self.topics[index]
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Topic> {
+        self.topics.iter()
+    }
+
+    /// Whether every record before these offsets of a topic was passed on. A topic that is not read
+    /// holds nobody up.
+    pub(crate) fn has_passed(&self, name: &str, offsets: &BTreeMap<i32, i64>) -> bool {
+        self.behind(name, offsets).next().is_none()
+    }
+
+    /// The partitions of a topic that are behind these offsets: partition, from, to.
+    pub(crate) fn behind<'a>(
+        &'a self,
+        name: &str,
+        offsets: &'a BTreeMap<i32, i64>,
+    ) -> impl Iterator<Item = (i32, i64, i64)> + 'a {
+        let found = self.by_name.get(name).map(|&index| &self.topics[index]);
+        let pairs = found.into_iter().flat_map(move |topic| {
+            offsets.iter().filter_map(move |(&number, &to)| {
+                let partition = topic.partitions.get(usize::try_from(number).ok()?)?;
+                let passed = partition.passed();
+                (passed < to).then_some((number, passed, to))
+            })
+        });
+        pairs
+    }
+
+    /// Notes that no record lies before an offset.
+    pub(crate) fn set_empty_until(&mut self, name: &str, number: i32, offset: i64) {
+        let Some(index) = self.find(name) else {
+            return;
+        };
+        let partitions = &mut self.topics[index].partitions;
+        if let Some(partition) = partitions.get_mut(number as usize) {
+            partition.empty_until = partition.empty_until.max(offset);
+        }
+    }
+}
