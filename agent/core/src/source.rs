@@ -23,13 +23,23 @@ use crate::{
 #[async_trait]
 pub trait Source: Send {
     /// Connects, checks the prerequisites of capture, and gets ready to stream from `resume`, or
-    /// from the log's present end when there is none. Answers with the place where the stream starts.
+    /// from the log's present end when there is none (from its beginning, where
+    /// [`can_snapshot`](Self::can_snapshot) says no). Answers with the place where the stream starts.
     ///
     /// Fails with [`Reason::PositionLost`](crate::Reason::PositionLost) when the log no longer
     /// holds everything after `resume`.
     async fn open(&mut self, resume: Option<&LogPosition>) -> Result<LogPosition>;
 
-    /// The selected tables as they are now, with keys and defaults. Called after `open`.
+    /// Whether tables can be read beside the stream. A source of which they can't (topics) is
+    /// followed from its beginning, has what a snapshot read in the stream itself, and announces
+    /// each table by a schema change ahead of its first row, so that `tables` may be empty.
+    fn can_snapshot(&self) -> bool {
+        true
+    }
+
+    /// The selected tables as they are now, with keys and defaults. Called after `open`. A source
+    /// without snapshots names those that are to be made ready at once, as they are where the
+    /// stream starts.
     async fn tables(&mut self) -> Result<Vec<Arc<TableSchema>>>;
 
     /// The next events. Waits until there are some, or until there is a new position or watermark
@@ -56,7 +66,8 @@ pub struct SourceBatch {
     pub position: Option<LogPosition>,
     /// The same place by the server's own count, for snapshot chunks; `None` inside a transaction.
     pub watermark: Option<Watermark>,
-    /// When the last transaction of the batch was committed (microseconds since 1970 UTC).
+    /// When the last transaction of the batch was committed (microseconds since 1970 UTC): everything
+    /// that was committed before has been delivered by now, or it is `None`.
     pub commit_time_micros: Option<i64>,
 }
 

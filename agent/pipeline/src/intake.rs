@@ -55,6 +55,13 @@ impl StoppedTables {
         self.lock().undropped.insert(table);
     }
 
+    /// Lets a table go on.
+    pub(crate) fn revive(&self, table: &TableId) {
+        let mut stopped = self.lock();
+        stopped.states.remove(table);
+        stopped.undropped.remove(table);
+    }
+
     pub(crate) fn snapshot(&self) -> BTreeMap<TableId, TableState> {
         self.lock().states.clone()
     }
@@ -196,6 +203,9 @@ impl Intake {
         let mut passed = Vec::with_capacity(events.len());
         for event in events {
             self.coordinator.filter(event, &mut passed);
+        }
+        for table in self.coordinator.take_revived() {
+            self.stopped.revive(&table);
         }
         passed
     }

@@ -78,7 +78,7 @@ pub struct ProgressReport {
     pub position: Option<String>,
     /// Age of the oldest change that may be missing; zero when none is.
     pub lag_seconds: Option<f64>,
-    /// Bytes of log not applied.
+    /// Bytes of log not applied; records, of topics.
     pub lag_bytes: Option<u64>,
     /// Tables to copy, done ones included.
     pub tables_total: u32,
@@ -152,6 +152,18 @@ struct State {
     waits: Waits,
     /// Whether the pipeline ended because nothing is left to do.
     complete: bool,
+    sync: Sync,
+}
+
+/// From when on an end of the log counts for being in sync.
+#[derive(Debug, Clone, Copy)]
+enum Sync {
+    /// Whenever it was asked for.
+    Any,
+    /// None, until somebody says so.
+    Held,
+    /// Since somebody said so.
+    Since(SystemTime),
 }
 
 impl Progress {
@@ -178,6 +190,7 @@ impl Progress {
                 apply_beat: Instant::now(),
                 waits: Waits::default(),
                 complete: false,
+                sync: Sync::Any,
             }),
         }
     }
@@ -213,7 +226,23 @@ impl Progress {
         let Some(copied_at) = state.copied_at else {
             return false;
         };
-        state.is_copied() && state.caught_up_at.is_some_and(|time| time >= copied_at)
+        let since = match state.sync {
+            Sync::Any => copied_at,
+            Sync::Held => return false,
+            Sync::Since(time) => time.max(copied_at),
+        };
+        state.is_copied() && state.caught_up_at.is_some_and(|time| time >= since)
+    }
+
+    /// Until [`count_sync`](Self::count_sync), the pipeline does not count as in sync: somebody
+    /// who writes what it reads is not done.
+    pub fn hold_sync(&self) {
+        self.lock().sync = Sync::Held;
+    }
+
+    /// From now on, the pipeline is in sync once it has reached an end of the log asked for from now on.
+    pub fn count_sync(&self) {
+        self.lock().sync = Sync::Since(SystemTime::now());
     }
 
     pub(crate) fn connecting(&self) {

@@ -325,6 +325,10 @@ async fn start(
     let mut requests = stored
         .as_ref()
         .map_or_else(Requests::default, |stored| stored.requests.clone());
+    let can_snapshot = ends.source.can_snapshot();
+    if !can_snapshot {
+        copy_nothing(config);
+    }
     let patterns = patterns(config, &requests);
     let (log, goes_on) = resume(ends, config, &patterns, stored.as_ref()).await?;
     let lost = stored.is_some() && !goes_on;
@@ -341,7 +345,12 @@ async fn start(
         }
         let name = schema.id.to_string();
         let wanted = patterns.iter().any(|pattern| matches(pattern, &name));
-        if wanted || lost || is_outdated(states.get(&schema.id), schema) {
+        if !can_snapshot {
+            // Of a stream that goes on, what is not known yet is announced by the stream.
+            if !follows_log {
+                states.insert(schema.id.clone(), TableState::Streaming);
+            }
+        } else if wanted || lost || is_outdated(states.get(&schema.id), schema) {
             states.insert(schema.id.clone(), TableState::fresh(true));
         } else if !states.contains_key(&schema.id) && follows_log {
             // Whether it is new or has a new name is in the log between the position and now: the
@@ -364,7 +373,7 @@ async fn start(
         // There is nothing left to copy: a drop or a rename is ahead in the log.
         TableState::Snapshotting { .. } => false,
         // A person agrees to let go of it.
-        TableState::Stopped { .. } => !agreed(table),
+        TableState::Stopped { .. } => !agreed(table) || !can_snapshot,
         TableState::Streaming => true,
     });
     let stopped = StoppedTables::default();
@@ -381,7 +390,9 @@ async fn start(
             // Tables that follow the stream are altered by its events alone: what the catalog says
             // now may lie ahead of the position.
             Some(TableState::Snapshotting { frontier, .. }) => frontier.is_none(),
-            Some(TableState::Streaming) => config.snapshot_mode == SnapshotMode::Never,
+            Some(TableState::Streaming) => {
+                config.snapshot_mode == SnapshotMode::Never && (can_snapshot || !follows_log)
+            }
             _ => false,
         })
         .map(Arc::clone)
@@ -418,6 +429,14 @@ async fn start(
         expected,
         stopped: Arc::new(stopped),
     })
+}
+
+/// Of topics, what is to be copied again is asked of those who write them.
+fn copy_nothing(config: &mut PipelineConfig) {
+    config.resnapshot.clear();
+    config.request = None;
+    config.snapshot_mode = SnapshotMode::Never;
+    config.resnapshot_when_lost = false;
 }
 
 /// Opens the log where the target stands, or at its present end where that is not wanted or not

@@ -24,6 +24,8 @@ use crate::{
     },
 };
 
+mod streamed;
+
 /// How many chunks are planned ahead of those being read.
 const PLANNED_AHEAD_MAX: usize = 2;
 
@@ -145,6 +147,8 @@ pub struct Coordinator {
     applied: HashMap<TableId, Arc<TableSchema>>,
     /// Columns that were added when their default was not known.
     unsure: HashMap<TableId, Vec<String>>,
+    /// Stopped tables that the stream begins anew.
+    revived: Vec<TableId>,
     position: LogPosition,
     watermark: Option<Watermark>,
     /// Source of ids for chunks and generations.
@@ -174,6 +178,7 @@ impl Coordinator {
             announced: HashMap::new(),
             applied,
             unsure: HashMap::new(),
+            revived: Vec::new(),
             position,
             watermark: None,
             last_id: 0,
@@ -242,7 +247,8 @@ impl Coordinator {
                     out.push(ChangeEvent::Schema(change));
                 }
             }
-            event @ (ChangeEvent::TransactionEnd(_) | ChangeEvent::Chunk(_)) => out.push(event),
+            ChangeEvent::Chunk(chunk) => self.filter_chunk(chunk, out),
+            event @ ChangeEvent::TransactionEnd(_) => out.push(event),
         }
     }
 
