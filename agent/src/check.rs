@@ -4,7 +4,8 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use sluice_agent_api::{
-    config::{SourceConfig, SourceSystem},
+    config::{SinkSystem, SourceConfig, SourceSystem},
+    kafka::{KafkaSourceConfig, KafkaTopics},
     status::{Check, CheckOutcome, CheckReport},
 };
 use tokio::time::timeout;
@@ -51,16 +52,16 @@ async fn examine(loaded: &Loaded) -> CheckReport {
         .map(|source| (&source.config, &source.secrets));
     let mut seen: Vec<SourceConfig> = Vec::new();
     for (source, secrets) in with_sinks.chain(alone) {
-        if seen.contains(&shared(source)) {
+        if seen.contains(&shared(source)) || is_written_here(source, loaded) {
             continue;
         }
         seen.push(shared(source));
-        let subject = format!("ReplicationSource/{}", source.name);
+        let subject = source.subject();
         let checks = connectors::check_source(source, secrets);
         report.checks.extend(within(&subject, checks).await);
     }
     for pipeline in &loaded.pipelines {
-        let subject = format!("ReplicaSink/{}", pipeline.config.sink.name);
+        let subject = pipeline.config.target_subject();
         let checks = connectors::check_sink(&pipeline.config, &pipeline.secrets);
         report.checks.extend(within(&subject, checks).await);
     }
@@ -80,11 +81,28 @@ async fn within(subject: &str, checks: impl Future<Output = Vec<Check>>) -> Vec<
     })
 }
 
-/// The source without the replica id, which each of its pipelines has for itself.
+/// Whether the topics of a source are what another of the pipelines writes: they are checked as its target.
+fn is_written_here(source: &SourceConfig, loaded: &Loaded) -> bool {
+    let SourceSystem::Kafka(KafkaSourceConfig {
+        cluster,
+        topics: KafkaTopics::Own(topics),
+        ..
+    }) = &source.system
+    else {
+        return false;
+    };
+    loaded.pipelines.iter().any(|pipeline| {
+        matches!(&pipeline.config.sink.system, SinkSystem::Kafka(written)
+            if written.cluster == *cluster && written.topics == *topics)
+    })
+}
+
+/// The source without the replica id or the group, which each of its pipelines has for itself.
 fn shared(source: &SourceConfig) -> SourceConfig {
     let mut shared = source.clone();
     match &mut shared.system {
         SourceSystem::Mysql(mysql) => mysql.server_id = 0,
+        SourceSystem::Kafka(topics) => topics.group_id.clear(),
     }
     shared
 }

@@ -5,11 +5,18 @@ use std::sync::Arc;
 use sluice_agent_api::{
     AgentConfig, SecretStore,
     config::{ConnectionConfig, SinkSystem, SourceConfig, SourceSystem},
+    kafka::KafkaCluster,
     status::{Check, StalledOn},
 };
 use sluice_core::{Sink, Source, TableId, TableSelection};
 use sluice_mysql::MysqlSource;
 use sluice_postgres::PostgresSink;
+
+#[cfg(feature = "kafka")]
+mod kafka;
+#[cfg(not(feature = "kafka"))]
+#[path = "connectors/no_kafka.rs"]
+mod kafka;
 
 /// The source of a pipeline, not connected yet.
 pub(crate) fn source(config: &AgentConfig, secrets: &Arc<dyn SecretStore>) -> Box<dyn Source> {
@@ -21,6 +28,7 @@ pub(crate) fn source(config: &AgentConfig, secrets: &Arc<dyn SecretStore>) -> Bo
             source.heartbeat_seconds,
             Arc::clone(secrets),
         )),
+        SourceSystem::Kafka(topics) => kafka::source(topics, selection(source), secrets),
     }
 }
 
@@ -37,6 +45,7 @@ pub(crate) fn sink(config: &AgentConfig, secrets: &Arc<dyn SecretStore>) -> Box<
                 Arc::clone(secrets),
             ))
         }
+        SinkSystem::Kafka(topics) => kafka::sink(pipeline, topics, secrets),
     }
 }
 
@@ -44,20 +53,25 @@ pub(crate) fn sink(config: &AgentConfig, secrets: &Arc<dyn SecretStore>) -> Box<
 pub(crate) fn place(config: &AgentConfig, on: StalledOn) -> String {
     let address =
         |connection: &ConnectionConfig| format!("{}:{}", connection.host, connection.port);
+    let brokers = |cluster: &KafkaCluster| format!("Kafka at {}", cluster.bootstrap_servers);
     match on {
         StalledOn::Source => match &config.source.system {
             SourceSystem::Mysql(mysql) => format!("MySQL at {}", address(&mysql.connection)),
+            SourceSystem::Kafka(topics) => brokers(&topics.cluster),
         },
         StalledOn::Target => match &config.sink.system {
             SinkSystem::Postgres(postgres) => {
                 format!("PostgreSQL at {}", address(&postgres.connection))
             }
+            SinkSystem::Kafka(topics) => brokers(&topics.cluster),
         },
     }
 }
 
 /// How to find out why an end gives no answer.
 pub(crate) fn stall_hint(config: &AgentConfig, on: StalledOn) -> String {
+    let brokers = "see whether the brokers (and the schema registry) run and what the network between \
+                   drops; the agent goes on by itself when they answer";
     match on {
         StalledOn::Source => match &config.source.system {
             SourceSystem::Mysql(_) => {
@@ -65,6 +79,7 @@ pub(crate) fn stall_hint(config: &AgentConfig, on: StalledOn) -> String {
                 goes on by itself when it answers"
                     .to_owned()
             }
+            SourceSystem::Kafka(_) => brokers.to_owned(),
         },
         StalledOn::Target => match &config.sink.system {
             SinkSystem::Postgres(_) => format!(
@@ -74,6 +89,7 @@ pub(crate) fn stall_hint(config: &AgentConfig, on: StalledOn) -> String {
                  WHERE a.application_name = left('sluice/{}', 63)",
                 config.pipeline.replace('\'', "''")
             ),
+            SinkSystem::Kafka(_) => brokers.to_owned(),
         },
     }
 }
@@ -83,23 +99,25 @@ pub(crate) async fn check_source(
     source: &SourceConfig,
     secrets: &Arc<dyn SecretStore>,
 ) -> Vec<Check> {
-    let subject = format!("ReplicationSource/{}", source.name);
+    let subject = source.subject();
     match &source.system {
         SourceSystem::Mysql(mysql) => {
             let selection = selection(source);
             sluice_mysql::preflight::check(&subject, mysql, &selection, Arc::clone(secrets)).await
         }
+        SourceSystem::Kafka(topics) => kafka::check_source(&subject, topics, secrets).await,
     }
 }
 
 /// Checks a target's prerequisites.
 pub(crate) async fn check_sink(config: &AgentConfig, secrets: &Arc<dyn SecretStore>) -> Vec<Check> {
-    let subject = format!("ReplicaSink/{}", config.sink.name);
+    let subject = config.target_subject();
     let tables = known_targets(config);
     match &config.sink.system {
         SinkSystem::Postgres(postgres) => {
             sluice_postgres::preflight::check(&subject, postgres, &tables, secrets.as_ref()).await
         }
+        SinkSystem::Kafka(topics) => kafka::check_sink(&subject, topics, secrets).await,
     }
 }
 

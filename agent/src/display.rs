@@ -309,6 +309,7 @@ mod tests {
             lag: Lag {
                 seconds: Some(0.25),
                 bytes: None,
+                records: None,
             },
             ..AgentStatus::default()
         }

@@ -125,6 +125,7 @@ fn to_check(arguments: &CheckArguments) -> Result<Loaded, Vec<String>> {
             config: configuration::read_agent(path).map_err(|problem| vec![problem])?,
             secrets: secrets(),
             paused: false,
+            upstream: None,
         });
     } else if let Some(path) = &subject.source_config {
         loaded.lone_sources.push(LoneSource {

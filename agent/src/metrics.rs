@@ -10,6 +10,7 @@ use sluice_agent_api::{
 
 const LAG_SECONDS: &str = "sluice_lag_seconds";
 const LAG_BYTES: &str = "sluice_lag_bytes";
+const LAG_RECORDS: &str = "sluice_lag_records";
 const ROWS_APPLIED: &str = "sluice_rows_applied_total";
 const SNAPSHOT_PERCENT: &str = "sluice_snapshot_percent";
 const TABLES: &str = "sluice_tables";
@@ -37,6 +38,7 @@ const PHASES: [Phase; 5] = [
 const TABLE_PHASES: [&str; 4] = ["Snapshotting", "Streaming", "Paused", "Failed"];
 
 /// The metrics of all pipelines.
+#[expect(clippy::too_many_lines, reason = "one call for each metric")]
 pub(crate) fn render(pipelines: &[AgentStatus]) -> String {
     let mut page = Page {
         text: String::new(),
@@ -53,6 +55,12 @@ pub(crate) fn render(pipelines: &[AgentStatus]) -> String {
         "gauge",
         "Bytes of the source's log that are not applied.",
         |status| status.lag.bytes.map(|bytes| bytes as f64),
+    );
+    page.each(
+        LAG_RECORDS,
+        "gauge",
+        "Records of the source's topics that are not applied.",
+        |status| status.lag.records.map(|records| records as f64),
     );
     page.each(
         ROWS_APPLIED,
@@ -296,6 +304,7 @@ mod tests {
             lag: Lag {
                 seconds: Some(0.25),
                 bytes: None,
+                records: None,
             },
             rows_total: 7,
             tables: BTreeMap::from([

@@ -1,9 +1,10 @@
-//! `sluice run`: one pipeline per sink, side by side in this process, until all of them end or
-//! somebody asks for the end.
+//! `sluice run`: one pipeline per sink, and one per source that is captured into Kafka, side by side in
+//! this process, until all of them end or somebody asks for the end.
 //!
 //! A pipeline that fails does not take the others along; the process answers for it at the end.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     future,
     process::ExitCode,
     sync::Arc,
@@ -11,7 +12,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use sluice_agent_api::{AgentConfig, AgentStatus};
+use sluice_agent_api::{AgentConfig, AgentStatus, config::SourceSystem};
 use sluice_core::Error;
 use sluice_pipeline::{Finish, FinishWhen, Progress};
 use tokio::{
@@ -70,13 +71,10 @@ pub(crate) async fn run(
     loaded: Loaded,
     screen: Screen,
 ) -> anyhow::Result<ExitCode> {
-    let options = RunOptions {
-        finish: if arguments.until_synced {
-            FinishWhen::Synced
-        } else {
-            FinishWhen::Never
-        },
-        resnapshot: arguments.resnapshot.clone(),
+    let finish = if arguments.until_synced {
+        FinishWhen::Synced
+    } else {
+        FinishWhen::Never
     };
     let (paused, running): (Vec<Pipeline>, Vec<Pipeline>) = loaded
         .pipelines
@@ -102,8 +100,28 @@ pub(crate) async fn run(
     let mut crew = Crew {
         tasks: JoinSet::new(),
         failed: false,
+        downstream: BTreeMap::new(),
     };
+    let captures: BTreeSet<String> = running
+        .iter()
+        .filter(|pipeline| pipeline.config.is_capture())
+        .map(|pipeline| pipeline.config.pipeline.clone())
+        .collect();
     for (pipeline, watched) in running.into_iter().zip(&*watched) {
+        let upstream = pipeline.upstream.as_ref();
+        if let Some(capture) = upstream.filter(|capture| captures.contains(*capture)) {
+            watched.progress.hold_sync();
+            let downstream = crew.downstream.entry(capture.clone()).or_default();
+            downstream.push(Arc::clone(&watched.progress));
+        }
+        let options = RunOptions {
+            finish,
+            // What is in topics can't be copied again; the capture copies it into them once more.
+            resnapshot: match pipeline.config.source.system {
+                SourceSystem::Mysql(_) => arguments.resnapshot.clone(),
+                SourceSystem::Kafka(_) => Vec::new(),
+            },
+        };
         crew.start(pipeline, watched, &options, stop.subscribe())?;
     }
     let mut display = Display::new(screen, watched);
@@ -163,6 +181,8 @@ async fn passed(deadline: Option<Instant>) {
 struct Crew {
     tasks: JoinSet<(String, Result<Finish, Error>)>,
     failed: bool,
+    /// Pipelines by the capture whose topics they read: they are in sync only once it is done.
+    downstream: BTreeMap<String, Vec<Arc<Progress>>>,
 }
 
 impl Crew {
@@ -194,6 +214,11 @@ impl Crew {
         ended: Result<(String, Result<Finish, Error>), tokio::task::JoinError>,
         display: &mut Display,
     ) {
+        let name = ended.as_ref().ok().map(|(name, _)| name);
+        let downstream = name.and_then(|name| self.downstream.remove(name));
+        for progress in downstream.into_iter().flatten() {
+            progress.count_sync();
+        }
         match ended {
             Ok((name, Ok(finish))) => self.failed |= !display.ended(&name, finish),
             Ok((name, Err(error))) => {

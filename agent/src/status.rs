@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use sluice_agent_api::{
     AgentConfig, AgentStatus,
+    config::SourceSystem,
     status::{Lag, LastError, Phase, SnapshotProgress, Stall, StallCounts, StalledOn, TableStatus},
 };
 use sluice_core::{TableState, value::civil_from_days};
@@ -29,10 +30,7 @@ pub(crate) fn agent_status(
         phase: phase(report.phase),
         ready: report.ready,
         position: report.position.clone(),
-        lag: Lag {
-            seconds: report.lag_seconds,
-            bytes: report.lag_bytes,
-        },
+        lag: lag(config, report),
         snapshot: SnapshotProgress {
             tables_total: report.tables_total,
             tables_done: report.tables_done,
@@ -58,6 +56,19 @@ pub(crate) fn agent_status(
         resnapshots_total: report.requests_total,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: rfc3339(started_at),
+    }
+}
+
+/// A log is measured in bytes, topics in records.
+fn lag(config: &AgentConfig, report: &ProgressReport) -> Lag {
+    let (bytes, records) = match config.source.system {
+        SourceSystem::Mysql(_) => (report.lag_bytes, None),
+        SourceSystem::Kafka(_) => (None, report.lag_bytes),
+    };
+    Lag {
+        seconds: report.lag_seconds,
+        bytes,
+        records,
     }
 }
 

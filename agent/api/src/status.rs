@@ -129,8 +129,11 @@ pub enum Phase {
 pub struct Lag {
     /// Age of the newest change that is not applied; zero when nothing is missing. None while unknown.
     pub seconds: Option<f64>,
-    /// Bytes of log that are not applied. None while unknown.
+    /// Bytes of log that are not applied. None while unknown, and of topics.
     pub bytes: Option<u64>,
+    /// Records of topics that are not applied. None while unknown, and of a log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<u64>,
 }
 
 /// How far the copy of present rows is.

@@ -20,7 +20,8 @@ use crate::{
 /// What the files ask for.
 #[derive(Default)]
 pub(crate) struct Loaded {
-    /// One pipeline per sink.
+    /// One pipeline per source that is captured into Kafka, ahead of those that read from there, and
+    /// one per sink.
     pub(crate) pipelines: Vec<Pipeline>,
     /// Sources that no sink names.
     pub(crate) lone_sources: Vec<LoneSource>,
@@ -34,8 +35,10 @@ pub(crate) struct Pipeline {
     pub(crate) config: AgentConfig,
     /// The Secrets of the pipeline's namespace.
     pub(crate) secrets: Arc<dyn SecretStore>,
-    /// Whether source or sink says `paused: true`.
+    /// Whether source or sink says `paused: true`; through Kafka, each of them for its own part.
     pub(crate) paused: bool,
+    /// The pipeline that writes the topics that this one reads.
+    pub(crate) upstream: Option<String>,
 }
 
 /// A source without sink: nothing to run, but something to check.
@@ -55,6 +58,17 @@ pub(super) fn link(objects: Objects, mistakes: &mut Vec<Mistake>) -> Loaded {
         secrets.get(namespace).cloned().unwrap_or_default()
     };
     let mut loaded = Loaded::default();
+    for source in &objects.sources {
+        // What is wrong with it is found below.
+        if let Ok(Some(config)) = sluice_convert::capture_config(&source.value) {
+            loaded.pipelines.push(Pipeline {
+                config,
+                secrets: in_namespace(&source.namespace),
+                paused: source.value.spec.paused,
+                upstream: None,
+            });
+        }
+    }
     for sink in &objects.sinks {
         let store = in_namespace(&sink.namespace);
         let uses = sluice_convert::sink_secrets(&sink.value);
@@ -77,7 +91,13 @@ pub(super) fn link(objects: Objects, mistakes: &mut Vec<Mistake>) -> Loaded {
         loaded.pipelines.push(Pipeline {
             config,
             secrets: store,
-            paused: source.value.spec.paused || sink.value.spec.paused,
+            paused: sluice_convert::is_paused(&source.value, &sink.value),
+            upstream: source
+                .value
+                .spec
+                .kafka
+                .is_some()
+                .then(|| sluice_convert::capture_name(&source.value)),
         });
     }
     for source in &objects.sources {
@@ -88,6 +108,8 @@ pub(super) fn link(objects: Objects, mistakes: &mut Vec<Mistake>) -> Loaded {
             continue;
         }
         match sluice_convert::source_config(&source.value) {
+            // It is captured, whoever reads it.
+            Ok(_) if source.value.spec.kafka.is_some() => {}
             Ok(config) => {
                 loaded.warnings.push(format!(
                     "no ReplicaSink names ReplicationSource {}: nothing is replicated from it",

@@ -157,6 +157,12 @@ fn group_id(sink: &ReplicaSink) -> String {
     format!("sluice.{}", pipeline_name(sink).replace('/', "."))
 }
 
+/// Whether the agent of a sink is to rest. Through Kafka, a paused source rests alone: what is in the
+/// topics is still applied.
+pub fn is_paused(source: &ReplicationSource, sink: &ReplicaSink) -> bool {
+    sink.spec.paused || (source.spec.paused && source.spec.kafka.is_none())
+}
+
 /// What tells a pipeline from every other one that may read the same source. The target is part of
 /// it: two clusters may well have a sink of the same name.
 fn identity(sink: &ReplicaSink) -> String {
