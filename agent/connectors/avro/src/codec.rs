@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
-use sluice_core::{Error, Reason, Result, Row, TableSchema};
+use sluice_core::{Result, TableSchema};
 
 use crate::{
-    record::{Decoded, Envelope, Lost, Record},
+    avro::schema::avro_schema,
+    connect::Schema,
+    reader::RecordReader,
+    record::Envelope,
     registry::Registry,
+    types,
+    writer::{Frame, RecordWriter},
 };
 
 /// How records are encoded.
@@ -45,53 +50,62 @@ impl Codec {
     /// An incompatible schema is an error of class
     /// [`StopTable`](sluice_core::Class::StopTable) that names subject and rule.
     pub async fn writer(&self, topic: &str, table: &Arc<TableSchema>) -> Result<RecordWriter> {
-        let _ = (topic, &self.format, self.envelope, &self.source);
-        Err(Error::new(Reason::Internal, "not built yet").with_table(table.id.clone()))
+        let frame = match &self.format {
+            Format::Json { schemas: false } => Frame::plain_json(),
+            Format::Json { schemas: true } => {
+                let (key, value) = self.schemas(topic, table, str::to_owned, str::to_owned);
+                let text = |schema: &Schema| {
+                    let mut text = String::new();
+                    schema.write_json(None, &mut text);
+                    text
+                };
+                Frame::json_with(&text(&key), &text(&value))
+            }
+            Format::Avro(registry) => {
+                let (key, value) =
+                    self.schemas(topic, table, types::avro_name, types::avro_full_name);
+                let in_table = |error: sluice_core::Error| error.with_table(table.id.clone());
+                let key_id = if table.has_key() {
+                    let subject = format!("{topic}-key");
+                    registry.register(&subject, &avro_schema(&key)).await.map_err(in_table)?
+                } else {
+                    0
+                };
+                let subject = format!("{topic}-value");
+                let value_id =
+                    registry.register(&subject, &avro_schema(&value)).await.map_err(in_table)?;
+                Frame::avro(key_id, value_id)
+            }
+        };
+        Ok(RecordWriter::new(frame, self.envelope, &self.source, table))
     }
 
     /// Makes a reader for a topic's records, whoever wrote them.
     pub fn reader(&self, topic: &str) -> RecordReader {
-        RecordReader {
-            topic: topic.to_owned(),
-        }
-    }
-}
-
-/// Writes records of one shape of a table.
-#[derive(Debug)]
-pub struct RecordWriter {}
-
-impl RecordWriter {
-    /// Appends a row's key to `out`; appends nothing (a null key) for a table without a key.
-    pub fn key(&mut self, row: &Row, out: &mut Vec<u8>) {
-        let _ = (row, out);
+        RecordReader::new(
+            topic,
+            self.format.clone(),
+            self.envelope,
+            Arc::clone(&self.source),
+        )
     }
 
-    /// Appends the record's value to `out`; appends nothing (a null value) for a delete in the
-    /// [`Flat`](Envelope::Flat) envelope. Returns what goes into the header `sluice.lost`.
-    pub fn value(&mut self, record: &Record<'_>, out: &mut Vec<u8>) -> Lost {
-        let _ = (record, out);
-        Lost::default()
-    }
-}
-
-/// Reads records of one topic.
-#[derive(Debug)]
-pub struct RecordReader {
-    topic: String,
-}
-
-impl RecordReader {
-    /// Reads a record. `known` is the table's shape where the record says so (`sluice.schema`),
-    /// `lost` the header `sluice.lost`. `None` is a tombstone or nothing about a row.
-    pub async fn decode(
-        &mut self,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-        known: Option<&Arc<TableSchema>>,
-        lost: Option<&str>,
-    ) -> Result<Option<Decoded>> {
-        let _ = (key, value, known, lost, &self.topic);
-        Ok(None)
+    /// The schemas of key and value, named after the topic as Debezium does.
+    fn schemas(
+        &self,
+        topic: &str,
+        table: &TableSchema,
+        field_name: types::FieldName,
+        full_name: fn(&str) -> String,
+    ) -> (Schema, Schema) {
+        let key = types::key(table, &full_name(&format!("{topic}.Key")), field_name);
+        let row = types::row(table, &full_name(&format!("{topic}.Value")), field_name);
+        let value = match self.envelope {
+            Envelope::Flat => row,
+            Envelope::Debezium => {
+                types::envelope(row, &full_name(&format!("{topic}.Envelope")))
+            }
+        };
+        (key, value)
     }
 }
