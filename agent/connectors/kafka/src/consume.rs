@@ -13,7 +13,7 @@ use rdkafka::{
     error::KafkaError,
     message::{Headers, OwnedMessage},
 };
-use sluice_agent_api::{SecretStore, kafka::{KafkaSourceConfig, OwnTopics}};
+use sluice_agent_api::{SecretStore, kafka::{KafkaSourceConfig, KafkaTopics, OwnTopics}};
 use sluice_avro::{Codec, Decoded, Operation};
 use sluice_core::{
     ChangeEvent, Error, LogPosition, Reason, Result, RowChange, RowOperation, SchemaChange,
@@ -64,7 +64,7 @@ pub(crate) struct Reading {
     /// The newest transaction that was passed on.
     pub(crate) newest: Option<Arc<Transaction>>,
     /// Where the partitions ended when they were asked last.
-    pub(crate) goals: Vec<((String, i32), i64)>,
+    goals: Vec<((String, i32), i64)>,
     /// Whether the position moved without a record.
     pub(crate) moved: bool,
     pub(crate) discovered_at: Instant,
@@ -96,7 +96,6 @@ impl Reading {
     /// Connects; nothing is read yet.
     pub(crate) async fn open(
         kafka: &KafkaSourceConfig,
-        name: &str,
         selection: TableSelection,
         secrets: &Arc<dyn SecretStore>,
         resume: Offsets,
@@ -127,6 +126,10 @@ impl Reading {
         let signal = Arc::new(Notify::new());
         let notify = Arc::clone(&signal);
         consumer.set_nonempty_callback(move || notify.notify_one());
+        let name = match &kafka.topics {
+            KafkaTopics::Own(own) => &own.source,
+            KafkaTopics::Foreign(_) => &kafka.group_id,
+        };
         let codec = codec(&kafka.format, kafka.envelope, name, secrets)?;
         // A broker that can't be reached is to be told here, not by silence.
         lookup.brokers().await?;
@@ -307,8 +310,23 @@ impl Reading {
             .collect()
     }
 
-    /// Where the partitions end.
-    pub(crate) async fn ends(&self) -> Result<BTreeMap<(String, i32), i64>> {
+    /// Everything that the source committed before this moment was passed on.
+    pub(crate) fn complete_until_micros(&self) -> Option<i64> {
+        self.topics.complete_until_micros()
+    }
+
+    /// Asks where the partitions end; answers with the sum of the offsets.
+    pub(crate) async fn ask_ends(&mut self) -> Result<u128> {
+        let ends = self.ends().await?;
+        for ((name, number), end) in &ends {
+            self.topics.set_end(name, *number, *end);
+        }
+        let sum = ends.values().map(|end| (*end).max(0) as u128).sum();
+        self.goals = ends.into_iter().collect();
+        Ok(sum)
+    }
+
+    async fn ends(&self) -> Result<BTreeMap<(String, i32), i64>> {
         let topics = self.topics.iter().flat_map(|topic| {
             let numbers = 0..topic.partitions.len() as i32;
             numbers.map(|number| (topic.name.to_string(), number))
@@ -522,6 +540,8 @@ impl Reading {
         let (id, ordinal) = transaction.unwrap_or_else(|| {
             (decoded.transaction.as_deref().unwrap_or_default(), 0)
         });
+        let partition = &mut topic.partitions[message.partition() as usize];
+        partition.newest_micros = partition.newest_micros.max(time * 1000);
         let transaction = transaction_of(&mut self.newest, id, time * 1000);
         let table = decoded.table;
         let operation = match (kind, decoded.before, decoded.after) {

@@ -19,6 +19,7 @@ mod format;
 mod header;
 mod lookup;
 mod partition;
+pub mod preflight;
 mod probe;
 mod producer;
 mod resume;

@@ -13,7 +13,6 @@ use rdkafka::{
 };
 use sluice_agent_api::{
     SecretStore,
-    config::SourceConfig,
     kafka::{KafkaSourceConfig, KafkaTopics},
 };
 use sluice_core::{
@@ -23,10 +22,7 @@ use sluice_core::{
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
-use crate::{
-    consume::Reading,
-    lookup::blocking,
-};
+use crate::{consume::Reading, lookup::blocking};
 
 /// How long an idle stream waits before it shows that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -39,7 +35,6 @@ const DISCOVERY: Duration = Duration::from_secs(10);
 pub struct KafkaSource {
     kafka: KafkaSourceConfig,
     selection: TableSelection,
-    name: String,
     secrets: Arc<dyn SecretStore>,
     live: Option<Reading>,
 }
@@ -47,14 +42,13 @@ pub struct KafkaSource {
 impl KafkaSource {
     /// A source that is not connected yet.
     pub fn new(
-        source: &SourceConfig,
         kafka: KafkaSourceConfig,
+        selection: TableSelection,
         secrets: Arc<dyn SecretStore>,
     ) -> Self {
         Self {
             kafka,
-            selection: TableSelection::new(source.include.clone(), source.exclude.clone()),
-            name: source.name.clone(),
+            selection,
             secrets,
             live: None,
         }
@@ -88,7 +82,6 @@ impl Source for KafkaSource {
         };
         let mut reading = Reading::open(
             &self.kafka,
-            &self.name,
             self.selection.clone(),
             &self.secrets,
             offsets,
@@ -102,6 +95,10 @@ impl Source for KafkaSource {
         info!(group = self.kafka.group_id, "reading topics");
         self.live = Some(reading);
         Ok(position)
+    }
+
+    fn can_snapshot(&self) -> bool {
+        false
     }
 
     async fn tables(&mut self) -> Result<Vec<Arc<TableSchema>>> {
@@ -167,10 +164,7 @@ impl Source for KafkaSource {
     }
 
     async fn log_end(&mut self) -> Result<LogEnd> {
-        let reading = self.live()?;
-        let ends = reading.ends().await?;
-        let offset = ends.iter().map(|(_, end)| *end as u128).sum();
-        reading.goals = ends.into_iter().collect();
+        let offset = self.live()?.ask_ends().await?;
         Ok(LogEnd {
             watermark: Watermark {
                 server: server(),
@@ -197,7 +191,7 @@ fn finished(reading: &mut Reading) -> Option<SourceBatch> {
             start_offset: 0,
         })
     });
-    let commit_time = (end.commit_time_micros > 0).then_some(end.commit_time_micros);
+    let commit_time = reading.complete_until_micros();
     events.push(ChangeEvent::TransactionEnd(end));
     reading.moved = false;
     Some(batch_of(reading, events, commit_time))

@@ -29,6 +29,10 @@ pub(crate) struct Partition {
     pub(crate) next: i64,
     /// Up to here no record lies behind `next`.
     pub(crate) empty_until: i64,
+    /// Where the partition ended when it was asked last.
+    pub(crate) end: i64,
+    /// When the change of the last record was committed at the source.
+    pub(crate) newest_micros: i64,
     /// Records that wait for a control event, in order.
     pub(crate) held: VecDeque<OwnedMessage>,
 }
@@ -84,6 +88,28 @@ impl ReadTopics {
     /// holds nobody up.
     pub(crate) fn has_passed(&self, name: &str, offsets: &BTreeMap<i32, i64>) -> bool {
         self.behind(name, offsets).next().is_none()
+    }
+
+    /// Everything that the source committed before this moment was passed on, as far as the ends of
+    /// the partitions are known.
+    pub(crate) fn complete_until_micros(&self) -> Option<i64> {
+        let partitions = || self.topics.iter().flat_map(|topic| &topic.partitions);
+        let behind = partitions().filter(|partition| partition.passed() < partition.end);
+        let until = match behind.map(|partition| partition.newest_micros).min() {
+            Some(oldest) => Some(oldest),
+            None => partitions().map(|partition| partition.newest_micros).max(),
+        };
+        until.filter(|micros| *micros > 0)
+    }
+
+    /// Notes where a partition ends.
+    pub(crate) fn set_end(&mut self, name: &str, number: i32, end: i64) {
+        let Some(index) = self.find(name) else {
+            return;
+        };
+        if let Some(partition) = self.topics[index].partitions.get_mut(number as usize) {
+            partition.end = end;
+        }
     }
 
     /// The partitions of a topic that are behind these offsets: partition, from, to.

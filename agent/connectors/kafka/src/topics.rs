@@ -124,7 +124,21 @@ impl Topics {
         })
     }
 
+    /// Asks whether a topic could be made.
+    pub(crate) async fn validate(&self, name: &str, declared: Declared) -> Result<()> {
+        check_name(name)?;
+        self.request(name, declared, true).await.map(|_| ())
+    }
+
     async fn create(&self, name: &str, declared: Declared) -> Result<Created> {
+        let created = self.request(name, declared, false).await?;
+        if matches!(created, Created::New) {
+            info!(topic = name, partitions = declared.partitions, "topic created");
+        }
+        Ok(created)
+    }
+
+    async fn request(&self, name: &str, declared: Declared, only_asked: bool) -> Result<Created> {
         let settings = declared.purpose.settings();
         let replication = TopicReplication::Fixed(declared.replication_factor);
         let mut topic = NewTopic::new(name, declared.partitions, replication);
@@ -134,7 +148,8 @@ impl Topics {
         let doing = format!("creating topic {name}");
         let options = AdminOptions::new()
             .request_timeout(Some(REQUEST_MAX))
-            .operation_timeout(Some(REQUEST_MAX));
+            .operation_timeout(Some(REQUEST_MAX))
+            .validate_only(only_asked);
         let answer = self.admin.create_topics([&topic], &options).await;
         let answer = answer.map_err(|error| self.admin.inner().context().error(&doing, error))?;
         match answer.into_iter().next() {
@@ -148,10 +163,7 @@ impl Topics {
             )
             .with_hint("lower spec.kafka.replicationFactor, or add brokers")),
             Some(Err((_, code))) => Err(classify_code(&self.brokers, &doing, code)),
-            _ => {
-                info!(topic = name, partitions = declared.partitions, "topic created");
-                Ok(Created::New)
-            }
+            _ => Ok(Created::New),
         }
     }
 
@@ -174,26 +186,11 @@ impl Topics {
 
     /// A topic's settings; none where the user may not see them.
     pub(crate) async fn describe(&self, name: &str) -> Result<BTreeMap<String, String>> {
-        let specifier = ResourceSpecifier::Topic(name);
-        self.settings(&specifier, &format!("describing topic {name}"))
-            .await
-    }
-
-    /// A broker's settings; none where the user may not see them.
-    pub(crate) async fn describe_broker(&self, id: i32) -> Result<BTreeMap<String, String>> {
-        let specifier = ResourceSpecifier::Broker(id);
-        self.settings(&specifier, &format!("describing broker {id}"))
-            .await
-    }
-
-    async fn settings(
-        &self,
-        specifier: &ResourceSpecifier<'_>,
-        doing: &str,
-    ) -> Result<BTreeMap<String, String>> {
+        let doing = format!("describing topic {name}");
         let options = AdminOptions::new().request_timeout(Some(REQUEST_MAX));
-        let answer = self.admin.describe_configs([specifier], &options).await;
-        let answer = answer.map_err(|error| self.admin.inner().context().error(doing, error))?;
+        let specifier = ResourceSpecifier::Topic(name);
+        let answer = self.admin.describe_configs([&specifier], &options).await;
+        let answer = answer.map_err(|error| self.admin.inner().context().error(&doing, error))?;
         let Some(Ok(ConfigResource { entries, .. })) = answer.into_iter().next() else {
             return Ok(BTreeMap::new());
         };
