@@ -11,17 +11,7 @@ use sluice_e2e::{
     wait::wait_for,
 };
 
-const TABLE: &str = "
-CREATE TABLE items (
-    id bigint NOT NULL PRIMARY KEY,
-    name varchar(80) CHARACTER SET utf8mb4,
-    price decimal(12,2) NOT NULL,
-    rate double,
-    born date,
-    size enum('small','large')
-);
-INSERT INTO items VALUES (1, 'café 🙂', 12.34, 0.5, '2024-02-29', 'small'), (2, NULL, -0.01, NULL, NULL, NULL),
-    (3, 'old', 3.00, 1e100, '1969-12-31', 'large')";
+use crate::items::{CHANGES, TABLE};
 
 async fn debezium_to_debezium(format: Format, label: &str) -> Result<()> {
     let (servers, kafka) = (Servers::from_env(), KafkaServers::from_env()?);
@@ -51,13 +41,7 @@ async fn debezium_to_debezium(format: Format, label: &str) -> Result<()> {
     };
     let patience = Duration::from_secs(60);
     wait_for("the snapshot to arrive", patience, equal).await?;
-    mysql
-        .exec(
-            "INSERT INTO items VALUES (4, 'new', 4, 4, '2026-11-21', 'large'); \
-             UPDATE items SET price = price + 1 WHERE id < 3; DELETE FROM items WHERE id = 3; \
-             UPDATE items SET id = 40 WHERE id = 4",
-        )
-        .await?;
+    mysql.exec(CHANGES).await?;
     wait_for("the changes to arrive", patience, equal).await?;
 
     // 3 of the snapshot; insert, 2 updates, delete and tombstone; delete, tombstone and insert.

@@ -6,3 +6,4 @@ mod crashes;
 mod debezium;
 mod fan_out;
 mod interop;
+mod items;

@@ -2,6 +2,7 @@
 
 use std::{
     hint::spin_loop,
+    ops::Range,
     time::{Duration, Instant},
 };
 
@@ -43,7 +44,7 @@ pub(crate) async fn run(settings: &Settings, report: &mut Report) -> Result<()> 
     let writers = Writers::start_with(&shop, options).await?;
     let started = Instant::now();
     let table = format!("\"{}\".ticks", mysql.name);
-    let ours = through(&mysql, &postgres, &table, 0).await?;
+    let ours = through(&mysql, &postgres, &table, 0..SAMPLES).await?;
     let theirs = straight(&postgres).await?;
     let took = started.elapsed();
     let written = writers.stop().await?;
@@ -69,18 +70,18 @@ pub(crate) async fn run(settings: &Settings, report: &mut Report) -> Result<()> 
     Ok(())
 }
 
-/// Inserts into MySQL's `ticks`, from this number on, and waits for each row in the replica's table.
+/// Inserts into MySQL's `ticks`, these numbers, and waits for each row in the replica's table.
 pub(crate) async fn through(
     mysql: &MysqlDatabase,
     postgres: &PgDatabase,
     table: &str,
-    first: i64,
+    ids: Range<i64>,
 ) -> Result<Vec<f64>> {
     let mut conn = mysql.conn().await?;
     let reader = Reader::new(postgres, table).await?;
     let mut rng = Rng::with_seed(1);
     let mut times = Vec::new();
-    for id in first..first + SAMPLES {
+    for id in ids {
         conn.query_drop(format!("INSERT INTO ticks VALUES ({id})"))
             .await?;
         times.push(reader.until_visible(id).await?);

@@ -126,6 +126,7 @@ fn status(index: usize, count: u64) -> AgentStatus {
         lag: Lag {
             seconds: Some(0.05 + jitter as f64 / 500.0),
             bytes: Some(jitter * 1_000),
+            records: None,
         },
         snapshot: SnapshotProgress {
             tables_total: TABLES as u32,

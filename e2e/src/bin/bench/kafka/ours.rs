@@ -87,20 +87,20 @@ impl<'a> Ours<'a> {
     pub(crate) async fn apply_snapshot(&mut self, rows: u64) -> Result<Duration> {
         self.postgres.exec("CHECKPOINT").await?;
         let started = Instant::now();
-        let sluice = Sluice::agent(&self.apply, &[])?;
+        self.applying = Some(Sluice::agent(&self.apply, &[])?);
         self.wait_orders(rows).await?;
         let took = started.elapsed();
-        self.end_apply(sluice).await?;
+        self.end_apply().await?;
         Ok(took)
     }
 
     pub(crate) async fn apply_backlog(&mut self) -> Result<Duration> {
         self.postgres.exec("CHECKPOINT").await?;
         let started = Instant::now();
-        let sluice = Sluice::agent(&self.apply, &[])?;
+        self.applying = Some(Sluice::agent(&self.apply, &[])?);
         self.wait_marker().await?;
         let took = started.elapsed();
-        self.end_apply(sluice).await?;
+        self.end_apply().await?;
         let arrived = format!("SELECT count(*) FROM {}", self.table("orders"));
         let arrived = self.postgres.value(arrived).await?;
         let expected = self.mysql.value("SELECT COUNT(*) FROM orders").await?;
@@ -119,8 +119,7 @@ impl<'a> Ours<'a> {
     pub(crate) async fn stop_both(&mut self) -> Result<()> {
         let capturing = self.capturing.take().context("it does not run")?;
         self.end_capture(capturing).await?;
-        let applying = self.applying.take().context("it does not run")?;
-        self.end_apply(applying).await
+        self.end_apply().await
     }
 
     /// The most memory of capture and apply so far.
@@ -142,8 +141,9 @@ impl<'a> Ours<'a> {
         self.end(sluice, 0).await
     }
 
-    async fn end_apply(&mut self, sluice: Sluice) -> Result<()> {
-        self.end(sluice, 1).await
+    async fn end_apply(&mut self) -> Result<()> {
+        let applying = self.applying.take().context("it does not run")?;
+        self.end(applying, 1).await
     }
 
     async fn end(&mut self, mut sluice: Sluice, index: usize) -> Result<()> {
@@ -160,5 +160,12 @@ impl Chain for Ours<'_> {
 
     fn table(&self, table: &str) -> String {
         format!("\"{}\".{table}", self.mysql.name)
+    }
+
+    async fn check(&mut self) -> Result<()> {
+        for running in [&mut self.capturing, &mut self.applying].into_iter().flatten() {
+            ensure!(running.is_running()?, "sluice ended: {}", running.stderr());
+        }
+        Ok(())
     }
 }
