@@ -67,13 +67,18 @@ impl Codec {
                 let in_table = |error: sluice_core::Error| error.with_table(table.id.clone());
                 let key_id = if table.has_key() {
                     let subject = format!("{topic}-key");
-                    registry.register(&subject, &avro_schema(&key)).await.map_err(in_table)?
+                    registry
+                        .register(&subject, &avro_schema(&key))
+                        .await
+                        .map_err(in_table)?
                 } else {
                     0
                 };
                 let subject = format!("{topic}-value");
-                let value_id =
-                    registry.register(&subject, &avro_schema(&value)).await.map_err(in_table)?;
+                let value_id = registry
+                    .register(&subject, &avro_schema(&value))
+                    .await
+                    .map_err(in_table)?;
                 Frame::avro(key_id, value_id)
             }
         };
@@ -102,9 +107,7 @@ impl Codec {
         let row = types::row(table, &full_name(&format!("{topic}.Value")), field_name);
         let value = match self.envelope {
             Envelope::Flat => row,
-            Envelope::Debezium => {
-                types::envelope(row, &full_name(&format!("{topic}.Envelope")))
-            }
+            Envelope::Debezium => types::envelope(row, &full_name(&format!("{topic}.Envelope"))),
         };
         (key, value)
     }

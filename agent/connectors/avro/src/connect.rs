@@ -248,7 +248,9 @@ pub(crate) fn parameters(json: Option<&Json>) -> Vec<(String, String)> {
     let entries = json.and_then(Json::as_object).into_iter().flatten();
     entries
         .map(|(key, value)| {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
             (key.clone(), value)
         })
         .collect()

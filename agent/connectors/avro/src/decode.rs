@@ -4,7 +4,10 @@
 //! [`Value`]. What is no single token (a geometry, an array) the formats read piece by piece.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use sluice_core::{ColumnType, Value, value::{Bits, Interval}};
+use sluice_core::{
+    ColumnType, Value,
+    value::{Bits, Interval},
+};
 
 use crate::{
     connect::{Kind, Schema},
@@ -45,11 +48,17 @@ pub(crate) enum Reading {
     UnsignedDecimal,
     Float,
     Double,
-    Decimal { scale: i32 },
+    Decimal {
+        scale: i32,
+    },
     /// Text or a double; brought to the scale if there is one.
-    DecimalText { scale: Option<i32> },
+    DecimalText {
+        scale: Option<i32>,
+    },
     VariableScaleDecimal,
-    Bits { length: u32 },
+    Bits {
+        length: u32,
+    },
     Text,
     Enum,
     Set,
@@ -95,23 +104,33 @@ impl Reading {
     /// How values of a schema are read into a column; `None` where they can't be its values.
     pub(crate) fn of(ty: &ColumnType, schema: &Schema) -> Option<Self> {
         let name = schema.name.as_deref().unwrap_or_default();
-        let is_int = matches!(schema.kind, Kind::Int8 | Kind::Int16 | Kind::Int32 | Kind::Int64);
+        let is_int = matches!(
+            schema.kind,
+            Kind::Int8 | Kind::Int16 | Kind::Int32 | Kind::Int64
+        );
         let is_text = schema.kind == Kind::String;
         let is_bytes = schema.kind == Kind::Bytes;
         let is_float = matches!(schema.kind, Kind::Float32 | Kind::Float64);
         let scale = || schema.parameter("scale")?.parse::<i32>().ok();
         let found = match ty {
             ColumnType::Bool if schema.kind == Kind::Boolean => Self::Bool,
-            ColumnType::Int { bits: 64, unsigned: true } if is_bytes && name == DECIMAL => {
-                (scale()? == 0).then_some(Self::UnsignedDecimal)?
-            }
+            ColumnType::Int {
+                bits: 64,
+                unsigned: true,
+            } if is_bytes && name == DECIMAL => (scale()? == 0).then_some(Self::UnsignedDecimal)?,
             ColumnType::Int { unsigned: true, .. } if is_int => Self::UInt,
             ColumnType::Int { .. } | ColumnType::Year if is_int => Self::Int,
             // `TinyIntOneToBooleanConverter` of Debezium.
-            ColumnType::Int { bits: 8, unsigned: false } if schema.kind == Kind::Boolean => Self::Int,
+            ColumnType::Int {
+                bits: 8,
+                unsigned: false,
+            } if schema.kind == Kind::Boolean => Self::Int,
             ColumnType::Float if is_float => Self::Float,
             ColumnType::Double if is_float => Self::Double,
-            ColumnType::Decimal { precision, scale: declared } => {
+            ColumnType::Decimal {
+                precision,
+                scale: declared,
+            } => {
                 let declared = i32::from(*declared);
                 if name == DECIMAL && is_bytes {
                     let scale = scale()?;
@@ -173,7 +192,11 @@ impl Reading {
     pub(crate) fn is_composite(&self) -> bool {
         matches!(
             self,
-            Self::VariableScaleDecimal | Self::AnyJson | Self::Geometry | Self::Vector | Self::Array(_)
+            Self::VariableScaleDecimal
+                | Self::AnyJson
+                | Self::Geometry
+                | Self::Vector
+                | Self::Array(_)
         )
     }
 
@@ -218,7 +241,11 @@ impl Reading {
             (Self::TimeText, Token::Text(text)) => Value::Time(number::iso_time(text)?),
             (Self::IntervalText, Token::Text(text)) => {
                 let (months, days, micros) = number::interval(text)?;
-                Value::Interval(Interval { months, days, micros })
+                Value::Interval(Interval {
+                    months,
+                    days,
+                    micros,
+                })
             }
             (Self::Uuid, Token::Text(text)) => Value::Uuid(number::uuid(text)?),
             (Self::DecimalText { scale }, token) => decimal_text(*scale, token, scratch)?,
@@ -227,12 +254,12 @@ impl Reading {
     }
 
     /// What Connect holds as bytes, and JSON as their base64.
-    fn value_of_bytes<'a>(
-        &self,
-        token: Token<'a>,
-        scratch: &'a mut Scratch,
-    ) -> Option<Value<'a>> {
-        let Scratch { text, bytes: room, bits } = scratch;
+    fn value_of_bytes<'a>(&self, token: Token<'a>, scratch: &'a mut Scratch) -> Option<Value<'a>> {
+        let Scratch {
+            text,
+            bytes: room,
+            bits,
+        } = scratch;
         let bytes = match token {
             Token::Bytes(bytes) => bytes,
             Token::Text(text) => {
@@ -334,7 +361,9 @@ fn decimal_text<'a>(
         "-Infinity" => return Some(Value::Decimal("-Infinity")),
         _ => {}
     }
-    let own = given.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    let own = given
+        .split_once('.')
+        .map_or(0, |(_, fraction)| fraction.len());
     let scale = match scale {
         Some(scale) => scale,
         None if given.contains(['e', 'E']) => return None,

@@ -101,7 +101,12 @@ pub(crate) fn row_plan(table: &TableSchema) -> Vec<FieldPlan> {
 
 /// The fields of a key's struct.
 pub(crate) fn key_plan(table: &TableSchema) -> Vec<FieldPlan> {
-    plan(table.key.iter().map(|&column| (column, &table.columns[column])))
+    plan(
+        table
+            .key
+            .iter()
+            .map(|&column| (column, &table.columns[column])),
+    )
 }
 
 fn plan<'a>(columns: impl Iterator<Item = (usize, &'a Column)>) -> Vec<FieldPlan> {
@@ -247,7 +252,10 @@ fn write_value<'a, E: Emit>(
     match (writing, value) {
         (Writing::Int, Value::Int(value)) => emit.int(value),
         (Writing::Int, Value::UInt(value)) => emit.int(value as i64),
-        (Writing::Text, Value::Text(text) | Value::Enum(text) | Value::Set(text) | Value::Json(text)) => {
+        (
+            Writing::Text,
+            Value::Text(text) | Value::Enum(text) | Value::Set(text) | Value::Json(text),
+        ) => {
             emit.text(text);
         }
         (Writing::Bytes, Value::Bytes(bytes)) => emit.bytes(bytes),
@@ -280,7 +288,9 @@ fn write_value<'a, E: Emit>(
         }
         (Writing::Bits, Value::Bits(bits)) => write_bits(bits.length, bits.bytes, emit),
         (Writing::VariableScaleDecimal, Value::Decimal(text)) => {
-            let scale = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+            let scale = text
+                .split_once('.')
+                .map_or(0, |(_, fraction)| fraction.len());
             let scale = u16::try_from(scale).map_err(|_| Unsaid::Decimal(text))?;
             number::with_unscaled(text, scale, |bytes| emit.scaled_decimal(scale, bytes))
                 .ok_or(Unsaid::Decimal(text))?;
@@ -333,7 +343,11 @@ fn write_bits<E: Emit>(length: u32, bytes: &[u8], emit: &mut E) {
         }
     };
     for (index, slot) in out.iter_mut().rev().enumerate() {
-        let high = if index == 0 { 0 } else { u16::from(bytes[index - 1]) };
+        let high = if index == 0 {
+            0
+        } else {
+            u16::from(bytes[index - 1])
+        };
         let pair = (high << 8) | u16::from(bytes[index]);
         *slot = (pair >> padding) as u8;
     }

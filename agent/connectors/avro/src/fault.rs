@@ -32,7 +32,9 @@ impl Looks {
 
     fn words(self) -> &'static str {
         match self {
-            Self::Avro => "Avro in Confluent's wire format (io.confluent.connect.avro.AvroConverter)",
+            Self::Avro => {
+                "Avro in Confluent's wire format (io.confluent.connect.avro.AvroConverter)"
+            }
             Self::JsonWithSchemas => "JSON with schemas (JsonConverter with schemas.enable=true)",
             Self::Json => "JSON without schemas (JsonConverter with schemas.enable=false)",
             Self::Unknown => "neither JSON nor Avro in Confluent's wire format",
@@ -82,11 +84,7 @@ pub(crate) fn other_envelope(topic: &str, declared_debezium: bool) -> Error {
             "Flat",
         )
     } else {
-        (
-            "is no flat row",
-            "Debezium's envelope",
-            "Debezium",
-        )
+        ("is no flat row", "Debezium's envelope", "Debezium")
     };
     Error::new(
         Reason::InvalidConfig,
@@ -103,5 +101,7 @@ pub(crate) fn damaged(topic: &str, part: &str, what: &str) -> Error {
         Reason::DecodeFailed,
         format!("topic {topic}: a record's {part} can't be decoded: {what}"),
     )
-    .with_hint("look at the record with a Kafka console consumer; whoever wrote it must write it anew")
+    .with_hint(
+        "look at the record with a Kafka console consumer; whoever wrote it must write it anew",
+    )
 }

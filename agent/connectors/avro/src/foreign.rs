@@ -16,7 +16,11 @@ use crate::{
 /// The table whose rows have this schema.
 pub(crate) fn table(id: TableId, row: &Schema, key: Option<&Schema>) -> TableSchema {
     let key_fields = key.map(Schema::fields).unwrap_or_default();
-    let place = |field: &Field| row.fields().iter().position(|other| other.name == field.name);
+    let place = |field: &Field| {
+        row.fields()
+            .iter()
+            .position(|other| other.name == field.name)
+    };
     let key: Option<Vec<usize>> = key_fields.iter().map(place).collect();
     let key = key.unwrap_or_default();
     let mut columns: Vec<_> = row.fields().iter().map(column).collect();
@@ -33,7 +37,10 @@ fn column(field: &Field) -> Column {
         .is_some_and(|ty| ty.to_ascii_uppercase().starts_with("TINYINT"))
         && schema.parameter(SOURCE_LENGTH) == Some("1");
     Column {
-        name: schema.parameter(SOURCE_NAME).unwrap_or(&field.name).to_owned(),
+        name: schema
+            .parameter(SOURCE_NAME)
+            .unwrap_or(&field.name)
+            .to_owned(),
         ty: column_type(schema),
         nullable: schema.optional,
         generated: false,

@@ -84,9 +84,8 @@ pub(crate) async fn send(
     path: &str,
     body: Option<String>,
 ) -> Result<Answer> {
-    let failed = |reason, what: &str| {
-        Error::new(reason, format!("schema registry {}: {what}", config.url))
-    };
+    let failed =
+        |reason, what: &str| Error::new(reason, format!("schema registry {}: {what}", config.url));
     let request = request(config, secrets, address, path, body)?;
     let target = (address.host.as_str(), address.port);
     let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(target))
@@ -155,8 +154,11 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let broken = |error: Box<dyn std::error::Error + Send + Sync>| {
-        Error::new(Reason::Unreachable, "the connection to the schema registry broke")
-            .with_source(error)
+        Error::new(
+            Reason::Unreachable,
+            "the connection to the schema registry broke",
+        )
+        .with_source(error)
     };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
@@ -190,7 +192,10 @@ mod tests {
     #[test]
     fn addresses_are_taken_apart() {
         let address = Address::parse("https://registry.svc/apis/ccompat/v7/").unwrap();
-        assert_eq!((address.port, address.path.as_str()), (443, "/apis/ccompat/v7"));
+        assert_eq!(
+            (address.port, address.path.as_str()),
+            (443, "/apis/ccompat/v7")
+        );
         let address = Address::parse("http://[::1]:8081").unwrap();
         assert_eq!((address.host.as_str(), address.port), ("::1", 8081));
         assert_eq!(Address::parse("http://user@host"), None);

@@ -6,11 +6,7 @@ use sluice_core::value::{MICROS_PER_DAY, civil_from_days, days_from_civil};
 /// Calls `take` with the big-endian two's complement of a decimal's digits, shortest form, as Java's
 /// `BigDecimal.unscaledValue().toByteArray()`. Gives nothing where the text isn't a decimal of at
 /// most `scale` digits behind the point.
-pub(crate) fn with_unscaled<T>(
-    text: &str,
-    scale: u16,
-    take: impl FnOnce(&[u8]) -> T,
-) -> Option<T> {
+pub(crate) fn with_unscaled<T>(text: &str, scale: u16, take: impl FnOnce(&[u8]) -> T) -> Option<T> {
     let (negative, digits) = match text.as_bytes() {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),
@@ -146,7 +142,11 @@ fn plain_decimal(text: &str) -> Option<String> {
     let (whole, fraction) = all.split_at(point as usize);
     let fraction = fraction.trim_end_matches('0');
     let whole = if whole.is_empty() { "0" } else { whole };
-    Some(format!("{sign}{whole}.{fraction}").trim_end_matches('.').to_owned())
+    Some(
+        format!("{sign}{whole}.{fraction}")
+            .trim_end_matches('.')
+            .to_owned(),
+    )
 }
 
 /// Text of a fixed room, for what is written without an allocation.
@@ -271,7 +271,9 @@ pub(crate) fn iso_time(text: &str) -> Option<i64> {
         micros += i64::from(digit - b'0') * unit;
         unit /= 10;
     }
-    let total = hours.checked_mul(3_600)?.checked_add(minutes * 60 + seconds)?;
+    let total = hours
+        .checked_mul(3_600)?
+        .checked_add(minutes * 60 + seconds)?;
     Some(sign * (total.checked_mul(1_000_000)? + micros))
 }
 
@@ -313,7 +315,10 @@ pub(crate) fn interval_text(months: i32, days: i32, micros: i64) -> String {
 
 /// Reads an ISO 8601 span as months, days and microseconds.
 pub(crate) fn interval(text: &str) -> Option<(i32, i32, i64)> {
-    let (date, time) = text.strip_prefix('P')?.split_once('T').unwrap_or((&text[1..], ""));
+    let (date, time) = text
+        .strip_prefix('P')?
+        .split_once('T')
+        .unwrap_or((&text[1..], ""));
     let (mut months, mut days, mut micros) = (0_i64, 0_i64, 0_i64);
     for (part, units, is_date) in [(date, "YMWD", true), (time, "HMS", false)] {
         let mut rest = part;
@@ -402,7 +407,10 @@ mod tests {
         assert_eq!(text(1_500_000, 3), "1970-01-01T00:00:01.500Z");
         assert_eq!(text(-1, 6), "1969-12-31T23:59:59.999999Z");
         assert_eq!(iso_timestamp("1970-01-01T01:00:00.5+01:00"), Some(500_000));
-        assert_eq!(iso_timestamp("2018-06-20T13:37:03Z"), Some(1_529_501_823_000_000));
+        assert_eq!(
+            iso_timestamp("2018-06-20T13:37:03Z"),
+            Some(1_529_501_823_000_000)
+        );
     }
 
     #[test]

@@ -101,7 +101,9 @@ impl Registry {
         if answer.status != 200 {
             return Err(self.refused(subject, &answer).await);
         }
-        let id = json_of(&answer)["id"].as_u64().and_then(|id| u32::try_from(id).ok());
+        let id = json_of(&answer)["id"]
+            .as_u64()
+            .and_then(|id| u32::try_from(id).ok());
         let id = id.ok_or_else(|| self.strange("an answer without an id"))?;
         locked(&self.ids).insert(entry, id);
         Ok(id)
@@ -236,7 +238,10 @@ impl Registry {
     }
 
     async fn rule(&self, subject: &str) -> String {
-        for path in [format!("/config/{}", encoded(subject)), "/config".to_owned()] {
+        for path in [
+            format!("/config/{}", encoded(subject)),
+            "/config".to_owned(),
+        ] {
             if let Ok(answer) = self.ask(&path, None).await
                 && answer.status == 200
                 && let Some(rule) = json_of(&answer)["compatibilityLevel"].as_str()

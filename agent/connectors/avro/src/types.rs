@@ -6,11 +6,7 @@
 //! As in debezium/debezium@aad5519902: `BinlogValueConverters`, `JdbcValueConverters`,
 //! `SchemaFactory`, `PropagateSourceMetadataToSchemaParameter`.
 
-use sluice_core::{
-    Column, ColumnType, TableSchema,
-    schema::ColumnDefault,
-    value::days_from_civil,
-};
+use sluice_core::{Column, ColumnType, TableSchema, schema::ColumnDefault, value::days_from_civil};
 
 use crate::{
     connect::{Field, Kind, Literal, Schema},
@@ -79,24 +75,27 @@ fn source() -> Schema {
         )
         .optional();
     snapshot.default = Some(Literal::Text("false".to_owned()));
-    Schema::named(Kind::Struct(Vec::new()), "io.debezium.connector.mysql.Source")
-        .field("version", text())
-        .field("connector", text())
-        .field("name", text())
-        .field("ts_ms", long())
-        .field("snapshot", snapshot)
-        .field("db", text())
-        .field("sequence", text().optional())
-        .field("ts_us", long().optional())
-        .field("ts_ns", long().optional())
-        .field("table", text().optional())
-        .field("server_id", long())
-        .field("gtid", text().optional())
-        .field("file", text())
-        .field("pos", long())
-        .field("row", Schema::new(Kind::Int32))
-        .field("thread", long().optional())
-        .field("query", text().optional())
+    Schema::named(
+        Kind::Struct(Vec::new()),
+        "io.debezium.connector.mysql.Source",
+    )
+    .field("version", text())
+    .field("connector", text())
+    .field("name", text())
+    .field("ts_ms", long())
+    .field("snapshot", snapshot)
+    .field("db", text())
+    .field("sequence", text().optional())
+    .field("ts_us", long().optional())
+    .field("ts_ns", long().optional())
+    .field("table", text().optional())
+    .field("server_id", long())
+    .field("gtid", text().optional())
+    .field("file", text())
+    .field("pos", long())
+    .field("row", Schema::new(Kind::Int32))
+    .field("thread", long().optional())
+    .field("query", text().optional())
 }
 
 fn transaction() -> Schema {
@@ -112,7 +111,10 @@ fn unique(mut fields: Vec<Field>) -> Vec<Field> {
     for index in 1..fields.len() {
         let base = fields[index].name.clone();
         let mut number = 2;
-        while fields[..index].iter().any(|field| field.name == fields[index].name) {
+        while fields[..index]
+            .iter()
+            .any(|field| field.name == fields[index].name)
+        {
             fields[index].name = format!("{base}_{number}");
             number += 1;
         }
@@ -206,9 +208,7 @@ fn of_type(ty: &ColumnType) -> Schema {
             Kind::Array(Box::new(Schema::new(Kind::Float32))),
             "io.debezium.data.FloatVector",
         ),
-        ColumnType::Array(items) => {
-            Schema::new(Kind::Array(Box::new(of_type(items).optional())))
-        }
+        ColumnType::Array(items) => Schema::new(Kind::Array(Box::new(of_type(items).optional()))),
     }
 }
 
@@ -219,10 +219,13 @@ fn decimal(precision: u16, scale: u16) -> Schema {
 }
 
 fn variable_scale_decimal() -> Schema {
-    Schema::named(Kind::Struct(Vec::new()), "io.debezium.data.VariableScaleDecimal")
-        .doc("Variable scaled decimal")
-        .field("scale", Schema::new(Kind::Int32))
-        .field("value", Schema::new(Kind::Bytes))
+    Schema::named(
+        Kind::Struct(Vec::new()),
+        "io.debezium.data.VariableScaleDecimal",
+    )
+    .doc("Variable scaled decimal")
+    .field("scale", Schema::new(Kind::Int32))
+    .field("value", Schema::new(Kind::Bytes))
 }
 
 /// Labels as Debezium's `EnumeratedValues` joins them.
@@ -301,9 +304,10 @@ fn default(column: &Column) -> Option<Literal> {
             let value: f64 = text.parse().ok()?;
             value.is_finite().then_some(Literal::Double(value))
         }
-        ColumnType::Decimal { precision: 1.., scale } => {
-            number::unscaled(text, *scale).map(Literal::Bytes)
-        }
+        ColumnType::Decimal {
+            precision: 1..,
+            scale,
+        } => number::unscaled(text, *scale).map(Literal::Bytes),
         ColumnType::Char { .. }
         | ColumnType::Varchar { .. }
         | ColumnType::Text
@@ -311,7 +315,11 @@ fn default(column: &Column) -> Option<Literal> {
         | ColumnType::Set { .. } => Some(Literal::Text(text.clone())),
         ColumnType::Date => {
             let mut parts = text.splitn(3, '-').map(str::parse::<u32>);
-            let (year, month, day) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
+            let (year, month, day) = (
+                parts.next()?.ok()?,
+                parts.next()?.ok()?,
+                parts.next()?.ok()?,
+            );
             days_from_civil(year.try_into().ok()?, month, day).map(|days| Literal::Int(days.into()))
         }
         _ => None,

@@ -34,8 +34,15 @@ pub struct RecordWriter {
 /// What stands around a key's and a value's struct.
 #[derive(Debug)]
 pub(crate) enum Frame {
-    Avro { key: [u8; 5], value: [u8; 5] },
-    Json { key: Vec<u8>, value: Vec<u8>, end: &'static [u8] },
+    Avro {
+        key: [u8; 5],
+        value: [u8; 5],
+    },
+    Json {
+        key: Vec<u8>,
+        value: Vec<u8>,
+        end: &'static [u8],
+    },
 }
 
 impl Frame {
@@ -86,9 +93,8 @@ impl RecordWriter {
                 }
             }
             Frame::Json { .. } => {
-                let mut text = format!(
-                    "{{\"version\":\"{VERSION}\",\"connector\":\"{CONNECTOR}\",\"name\":"
-                );
+                let mut text =
+                    format!("{{\"version\":\"{VERSION}\",\"connector\":\"{CONNECTOR}\",\"name\":");
                 quote(source_name, &mut text);
                 text.push_str(",\"ts_ms\":");
                 source = text.into_bytes();

@@ -55,7 +55,9 @@ impl Parser<'_> {
     fn node(&mut self, json: &Json, namespace: &str) -> Result<Arc<Node>, String> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
-            return Err(format!("the schema is nested deeper than {DEPTH_MAX} levels"));
+            return Err(format!(
+                "the schema is nested deeper than {DEPTH_MAX} levels"
+            ));
         }
         let node = match json {
             Json::String(name) => self.named(name, namespace),
@@ -75,7 +77,9 @@ impl Parser<'_> {
             .get(&full_name(name, namespace))
             .or_else(|| self.names.get(name))
             .map(Arc::clone)
-            .ok_or_else(|| format!("the type {name} is used before it is defined, or inside itself"))
+            .ok_or_else(|| {
+                format!("the type {name} is used before it is defined, or inside itself")
+            })
     }
 
     fn union(&mut self, branches: &[Json], namespace: &str) -> Result<Arc<Node>, String> {
@@ -120,7 +124,10 @@ impl Parser<'_> {
             "enum" => {
                 let symbols = json.get("symbols").and_then(Json::as_array);
                 let symbols = symbols.into_iter().flatten().filter_map(Json::as_str);
-                (Wire::Enum(symbols.map(str::to_owned).collect()), Kind::String)
+                (
+                    Wire::Enum(symbols.map(str::to_owned).collect()),
+                    Kind::String,
+                )
             }
             "fixed" => {
                 let size = json.get("size").and_then(Json::as_u64).unwrap_or(0);
@@ -147,7 +154,9 @@ impl Parser<'_> {
 
     fn record(&mut self, json: &Json, namespace: &str) -> Result<Arc<Node>, String> {
         let full_name = declared_name(json, namespace);
-        let inner = full_name.rsplit_once('.').map_or("", |(namespace, _)| namespace);
+        let inner = full_name
+            .rsplit_once('.')
+            .map_or("", |(namespace, _)| namespace);
         let mut wire = Vec::new();
         let mut fields = Vec::new();
         let definitions = json.get("fields").and_then(Json::as_array);
@@ -169,7 +178,8 @@ impl Parser<'_> {
     }
 
     fn define(&mut self, json: &Json, namespace: &str, node: &Arc<Node>) {
-        self.names.insert(declared_name(json, namespace), Arc::clone(node));
+        self.names
+            .insert(declared_name(json, namespace), Arc::clone(node));
     }
 }
 
@@ -193,7 +203,10 @@ fn primitive(name: &str) -> Option<(Wire, Kind)> {
 
 fn declared_name(json: &Json, namespace: &str) -> String {
     let text = |key: &str| json.get(key).and_then(Json::as_str);
-    full_name(text("name").unwrap_or_default(), text("namespace").unwrap_or(namespace))
+    full_name(
+        text("name").unwrap_or_default(),
+        text("namespace").unwrap_or(namespace),
+    )
 }
 
 fn full_name(name: &str, namespace: &str) -> String {
@@ -227,7 +240,9 @@ fn annotated(json: &Json, kind: Kind) -> Schema {
                 // Connect writes 64 where it knows no precision.
                 && !(key == "precision" && schema.name.is_some())
             {
-                schema.parameters.push((parameter.to_owned(), number.to_string()));
+                schema
+                    .parameters
+                    .push((parameter.to_owned(), number.to_string()));
             }
         }
     }
@@ -255,14 +270,21 @@ mod tests {
     #[test]
     fn a_schema_that_names_itself_is_refused() {
         let text = r#"{"type":"record","name":"a","fields":[{"name":"b","type":["null","a"]}]}"#;
-        assert!(parse(text, &mut Names::new()).unwrap_err().contains("inside itself"));
+        assert!(
+            parse(text, &mut Names::new())
+                .unwrap_err()
+                .contains("inside itself")
+        );
     }
 
     #[test]
     fn connects_schema_survives_avro() {
         let inner = Schema::named(Kind::Struct(Vec::new()), "x.y.Value")
             .field("small", Schema::new(Kind::Int16).with("p", "q"))
-            .field("list", Schema::new(Kind::Array(Box::new(Schema::new(Kind::String).optional()))));
+            .field(
+                "list",
+                Schema::new(Kind::Array(Box::new(Schema::new(Kind::String).optional()))),
+            );
         let outer = Schema::named(Kind::Struct(Vec::new()), "x.y.Envelope")
             .field("before", inner.clone().optional())
             .field("after", inner.optional());

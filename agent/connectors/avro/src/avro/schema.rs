@@ -6,7 +6,9 @@
 
 use std::collections::HashSet;
 
-use crate::connect::{Field, Kind, Literal, Schema, quote, separate, write_literal, write_parameters};
+use crate::connect::{
+    Field, Kind, Literal, Schema, quote, separate, write_literal, write_parameters,
+};
 
 /// Precision that Connect assumes of a decimal that names none.
 const DECIMAL_PRECISION: u16 = 64;
@@ -33,9 +35,11 @@ impl Writer {
         }
         // A union's default must be of its first branch.
         let null_first = schema.default.is_none();
-        self.out.push_str(if null_first { "[\"null\"," } else { "[" });
+        self.out
+            .push_str(if null_first { "[\"null\"," } else { "[" });
         self.base(schema);
-        self.out.push_str(if null_first { "]" } else { ",\"null\"]" });
+        self.out
+            .push_str(if null_first { "]" } else { ",\"null\"]" });
     }
 
     fn base(&mut self, schema: &Schema) {
@@ -102,7 +106,11 @@ impl Writer {
     fn logical(&mut self, schema: &Schema) {
         let text = match schema.name.as_deref() {
             Some(crate::types::DECIMAL) => {
-                let number = |key| schema.parameter(key).and_then(|text| text.parse::<u16>().ok());
+                let number = |key| {
+                    schema
+                        .parameter(key)
+                        .and_then(|text| text.parse::<u16>().ok())
+                };
                 let scale = number("scale").unwrap_or(0);
                 let precision = number(crate::types::PRECISION).unwrap_or(DECIMAL_PRECISION);
                 format!(",\"scale\":{scale},\"precision\":{precision},\"logicalType\":\"decimal\"")
@@ -121,7 +129,11 @@ impl Writer {
             self.out.push_str(",\"connect.version\":");
             self.out.push_str(&version.to_string());
         }
-        write_parameters(",\"connect.parameters\":", &schema.parameters, &mut self.out);
+        write_parameters(
+            ",\"connect.parameters\":",
+            &schema.parameters,
+            &mut self.out,
+        );
         if let Some(default) = &schema.default {
             self.out.push_str(",\"connect.default\":");
             write_literal(default, &mut self.out);

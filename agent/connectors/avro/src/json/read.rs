@@ -50,7 +50,11 @@ impl RowRead {
             }
         }
         // Members beyond the columns.
-        while lexer.member(&mut first).ok_or(self.columns.len())?.is_some() {
+        while lexer
+            .member(&mut first)
+            .ok_or(self.columns.len())?
+            .is_some()
+        {
             lexer.skip().ok_or(self.columns.len())?;
         }
         Ok(builder.finish())
@@ -80,7 +84,8 @@ impl RowRead {
             match places[index] {
                 Some(place) => {
                     values.jump(place);
-                    self.value(reading, &mut values, builder, room).ok_or(index)?;
+                    self.value(reading, &mut values, builder, room)
+                        .ok_or(index)?;
                 }
                 None => builder.push(Value::Null),
             }

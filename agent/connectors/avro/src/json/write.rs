@@ -13,7 +13,8 @@ impl Emit for JsonOut<'_> {
     }
 
     fn end_struct(&mut self, fields: usize) {
-        self.0.extend_from_slice(if fields == 0 { b"{}" } else { b"}" });
+        self.0
+            .extend_from_slice(if fields == 0 { b"{}" } else { b"}" });
     }
 
     fn null(&mut self) {
@@ -23,17 +24,20 @@ impl Emit for JsonOut<'_> {
     fn some(&mut self) {}
 
     fn boolean(&mut self, value: bool) {
-        self.0.extend_from_slice(if value { b"true" } else { b"false" });
+        self.0
+            .extend_from_slice(if value { b"true" } else { b"false" });
     }
 
     fn int(&mut self, value: i64) {
-        self.0.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+        self.0
+            .extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     }
 
     fn float(&mut self, value: f32) {
         if value.is_finite() {
             let mut buffer = ryu::Buffer::new();
-            self.0.extend_from_slice(buffer.format_finite(value).as_bytes());
+            self.0
+                .extend_from_slice(buffer.format_finite(value).as_bytes());
         } else {
             self.text(non_finite(f64::from(value)));
         }
@@ -42,7 +46,8 @@ impl Emit for JsonOut<'_> {
     fn double(&mut self, value: f64) {
         if value.is_finite() {
             let mut buffer = ryu::Buffer::new();
-            self.0.extend_from_slice(buffer.format_finite(value).as_bytes());
+            self.0
+                .extend_from_slice(buffer.format_finite(value).as_bytes());
         } else {
             self.text(non_finite(value));
         }

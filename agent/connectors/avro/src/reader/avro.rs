@@ -82,8 +82,14 @@ impl AvroReader {
     }
 
     pub(super) async fn read(&mut self, topic: &Topic, raw: Raw<'_>) -> Result<Read> {
-        let key = raw.key.map(|bytes| split(topic, "key", bytes)).transpose()?;
-        let value = raw.value.map(|bytes| split(topic, "value", bytes)).transpose()?;
+        let key = raw
+            .key
+            .map(|bytes| split(topic, "key", bytes))
+            .transpose()?;
+        let value = raw
+            .value
+            .map(|bytes| split(topic, "value", bytes))
+            .transpose()?;
         let key_id = key.map(|(id, _)| id);
         let value_id = value.map(|(id, _)| id);
         let found = self.plans.iter().rposition(|plan| {
@@ -106,7 +112,12 @@ impl AvroReader {
                 self.plans.len() - 1
             }
         };
-        self.by_plan(topic, index, key.map(|(_, rest)| rest), value.map(|(_, rest)| rest))
+        self.by_plan(
+            topic,
+            index,
+            key.map(|(_, rest)| rest),
+            value.map(|(_, rest)| rest),
+        )
     }
 
     async fn plan(
@@ -165,7 +176,10 @@ impl AvroReader {
         let (row, id) = match topic.envelope {
             Envelope::Flat => (&node.connect, topic.table_id(None, None)),
             Envelope::Debezium => {
-                let row = node.connect.get("after").or_else(|| node.connect.get("before"));
+                let row = node
+                    .connect
+                    .get("after")
+                    .or_else(|| node.connect.get("before"));
                 let row = row.ok_or_else(|| fault::other_envelope(&topic.name, true))?;
                 let bytes = value.map_or(&[][..], |(_, bytes)| bytes);
                 let (schema, table) = identify(node, &mut Input::new(bytes)).unwrap_or_default();
@@ -211,8 +225,8 @@ impl AvroReader {
                         })?;
                         continue;
                     };
-                    let present = branch(node, &mut input)
-                        .ok_or_else(|| topic.bad_field("value", &[], 0))?;
+                    let present =
+                        branch(node, &mut input).ok_or_else(|| topic.bad_field("value", &[], 0))?;
                     if matches!(present.wire, Wire::Null) {
                         continue;
                     }

@@ -40,8 +40,8 @@ struct Plan {
     table: Arc<TableSchema>,
     key: Option<RowRead>,
     row: RowRead,
-    /// The shape is a guess, which the next record may prove wrong.
-    guessed: bool,
+    /// Good for one record: its shape is a guess, or can't be recognised by its beginning.
+    is_passing: bool,
 }
 
 /// A record's key or value, opened.
@@ -72,21 +72,31 @@ impl JsonReader {
                 _ => false,
             };
             known
-                && !plan.guessed
+                && !plan.is_passing
                 && begins_with(raw.key, &plan.key_begin)
                 && begins_with(raw.value, &plan.value_begin)
         });
         if let Some(index) = found {
             let plan = &self.plans[index];
-            let key = raw.key.map(|bytes| Lexer::new(&bytes[plan.key_begin.len()..]));
-            let value = raw.value.map(|bytes| Lexer::new(&bytes[plan.value_begin.len()..]));
+            let key = raw
+                .key
+                .map(|bytes| Lexer::new(&bytes[plan.key_begin.len()..]));
+            let value = raw
+                .value
+                .map(|bytes| Lexer::new(&bytes[plan.value_begin.len()..]));
             return self.by_plan(topic, index, key, value);
         }
-        let key = raw.key.map(|bytes| self.open(topic, "key", bytes)).transpose()?;
-        let value = raw.value.map(|bytes| self.open(topic, "value", bytes)).transpose()?;
+        let key = raw
+            .key
+            .map(|bytes| self.open(topic, "key", bytes))
+            .transpose()?;
+        let value = raw
+            .value
+            .map(|bytes| self.open(topic, "value", bytes))
+            .transpose()?;
         let plan = self.plan(topic, raw, key.as_ref(), value.as_ref())?;
-        if plan.guessed {
-            self.plans.retain(|plan| !plan.guessed);
+        if plan.is_passing {
+            self.plans.retain(|plan| !plan.is_passing);
         }
         if self.plans.len() == PLANS_MAX {
             self.plans.remove(0);
@@ -122,7 +132,7 @@ impl JsonReader {
             return Err(wrong());
         }
         let mut first = true;
-        let mut schema = None;
+        let (mut schema, mut payload) = (None, None);
         while let Some(name) = lexer.member(&mut first).ok_or_else(wrong)? {
             let place = lexer.place();
             if name.is("payload") && schema.is_some() {
@@ -135,9 +145,19 @@ impl JsonReader {
             lexer.skip().ok_or_else(wrong)?;
             if name.is("schema") {
                 schema = Some(lexer.slice(place));
+            } else if name.is("payload") {
+                payload = Some(Lexer::new(lexer.slice(place)));
             }
         }
-        Err(wrong())
+        // The other way round nothing can be recognised by its beginning.
+        match (schema, payload) {
+            (Some(_), Some(payload)) => Ok(Opened {
+                begin: &[],
+                payload,
+                schema,
+            }),
+            _ => Err(wrong()),
+        }
     }
 
     fn plan(
@@ -147,8 +167,14 @@ impl JsonReader {
         key: Option<&Opened<'_>>,
         value: Option<&Opened<'_>>,
     ) -> Result<Plan> {
-        let key_schema = key.map(|key| schema_of(topic, "key", key)).transpose()?.flatten();
-        let value_schema = value.map(|value| schema_of(topic, "value", value)).transpose()?.flatten();
+        let key_schema = key
+            .map(|key| schema_of(topic, "key", key))
+            .transpose()?
+            .flatten();
+        let value_schema = value
+            .map(|value| schema_of(topic, "value", value))
+            .transpose()?
+            .flatten();
         let row = match &value_schema {
             Some(schema) => Some(row_of(topic, schema, raw.known.is_none())?),
             None => None,
@@ -176,9 +202,11 @@ impl JsonReader {
                 (None, Some(key)) => {
                     Arc::new(foreign::table(topic.table_id(None, None), key, Some(key)))
                 }
-                (None, None) => {
-                    Arc::new(self.inferred.table(topic, key.map(|key| key.payload.clone()), None)?)
-                }
+                (None, None) => Arc::new(self.inferred.table(
+                    topic,
+                    key.map(|key| key.payload.clone()),
+                    None,
+                )?),
             },
         };
         let is_foreign = raw.known.is_none();
@@ -194,7 +222,11 @@ impl JsonReader {
             } else {
                 row_read(topic, row.unwrap_or(&own), &table, is_foreign)?
             },
-            guessed,
+            is_passing: guessed
+                || [key, value]
+                    .iter()
+                    .flatten()
+                    .any(|part| part.schema.is_some() && part.begin.is_empty()),
             table,
         })
     }
@@ -259,8 +291,7 @@ impl JsonReader {
                 return Err(no_object());
             }
         }
-        let needs_key =
-            topic.envelope == Envelope::Flat || head.needs_key(before.is_some());
+        let needs_key = topic.envelope == Envelope::Flat || head.needs_key(before.is_some());
         if let (Some(row), Some(mut lexer), true) = (&plan.key, key, needs_key) {
             // A key that is one bare value is not a struct of the key's columns.
             if lexer.piece() == Some(Piece::Object) {
@@ -332,7 +363,9 @@ fn schema_of(topic: &Topic, part: &str, opened: &Opened<'_>) -> Result<Option<Sc
 
 /// The row's schema inside of a value's.
 fn row_of<'a>(topic: &Topic, schema: &'a Schema, is_foreign: bool) -> Result<&'a Schema> {
-    let is_enveloped = ["op", "after", "source"].iter().all(|name| schema.get(name).is_some());
+    let is_enveloped = ["op", "after", "source"]
+        .iter()
+        .all(|name| schema.get(name).is_some());
     match topic.envelope {
         Envelope::Flat if is_foreign && is_enveloped => {
             Err(fault::other_envelope(&topic.name, false))
@@ -356,13 +389,19 @@ fn row_read(
         return Err(fault::damaged(
             &topic.name,
             "value",
-            &format!("its row has another number of fields than {} has columns", table.id),
+            &format!(
+                "its row has another number of fields than {} has columns",
+                table.id
+            ),
         ));
     }
     let mut reads = Vec::new();
     for (field, column) in row.fields().iter().zip(&table.columns) {
         let reading = Reading::of(&column.ty, &field.schema).ok_or_else(|| {
-            let what = format!("its field {} is no {:?}, as its column is", field.name, column.ty);
+            let what = format!(
+                "its field {} is no {:?}, as its column is",
+                field.name, column.ty
+            );
             fault::damaged(&topic.name, "value", &what)
         })?;
         reads.push((field.name.clone(), reading));

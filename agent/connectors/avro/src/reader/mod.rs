@@ -147,7 +147,9 @@ impl RecordReader {
         {
             // The row's own key is mended already.
             read.before = Some(match (&read.after, lost.and_then(Found::parse)) {
-                (Some(after), _) if is_flat => key_row(&after.project(&read.table.key), &read.table),
+                (Some(after), _) if is_flat => {
+                    key_row(&after.project(&read.table.key), &read.table)
+                }
                 (_, Some(found)) => found
                     .mend(&key_row(key, &read.table), "before", &read.table)
                     .map_err(|column| self.unmended(&column))?,
@@ -166,7 +168,11 @@ impl RecordReader {
 
     fn mend(&self, read: &mut Read, lost: &str) -> Result<()> {
         let found = Found::parse(lost).ok_or_else(|| {
-            fault::damaged(&self.topic.name, "header sluice.lost", "it is no JSON object")
+            fault::damaged(
+                &self.topic.name,
+                "header sluice.lost",
+                "it is no JSON object",
+            )
         })?;
         for (image, row) in [("before", &mut read.before), ("after", &mut read.after)] {
             if let Some(row) = row {
@@ -221,5 +227,9 @@ fn key_row(key: &Row, table: &TableSchema) -> Row {
 
 /// Names of a table's columns, for messages.
 fn names(table: &TableSchema) -> Vec<&str> {
-    table.columns.iter().map(|column| column.name.as_str()).collect()
+    table
+        .columns
+        .iter()
+        .map(|column| column.name.as_str())
+        .collect()
 }

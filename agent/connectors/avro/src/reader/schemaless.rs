@@ -57,7 +57,10 @@ impl Inferred {
             match topic.envelope {
                 Envelope::Flat => {
                     let names = self.look(&mut lexer).ok_or_else(|| wrong("value"))?;
-                    if ["op", "source", "after"].iter().all(|name| names.iter().any(|n| n == name)) {
+                    if ["op", "source", "after"]
+                        .iter()
+                        .all(|name| names.iter().any(|n| n == name))
+                    {
                         return Err(fault::other_envelope(&topic.name, false));
                     }
                 }
@@ -71,15 +74,24 @@ impl Inferred {
             }
         }
         let place = |name: &String| self.columns.iter().position(|(column, _)| column == name);
-        let key: Vec<usize> = self.key.iter().map(place).collect::<Option<_>>().unwrap_or_default();
-        let columns = self.columns.iter().enumerate().map(|(index, (name, ty))| Column {
-            name: name.clone(),
-            ty: ty.clone(),
-            nullable: !key.contains(&index),
-            generated: false,
-            boolean: false,
-            default: None,
-        });
+        let key: Vec<usize> = self
+            .key
+            .iter()
+            .map(place)
+            .collect::<Option<_>>()
+            .unwrap_or_default();
+        let columns = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(index, (name, ty))| Column {
+                name: name.clone(),
+                ty: ty.clone(),
+                nullable: !key.contains(&index),
+                generated: false,
+                boolean: false,
+                default: None,
+            });
         Ok(TableSchema {
             id: topic.table_id(schema.as_deref(), table.as_deref()),
             columns: columns.collect(),
@@ -174,7 +186,11 @@ fn type_of(piece: Piece<'_>) -> Option<ColumnType> {
         Piece::Null => return None,
         Piece::Bool(_) => ColumnType::Bool,
         Piece::Number(text) if text.parse::<i64>().is_ok() => BIGINT,
-        Piece::Number(text) if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') => {
+        Piece::Number(text)
+            if text
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || byte == b'-') =>
+        {
             ColumnType::Decimal {
                 precision: 0,
                 scale: 0,

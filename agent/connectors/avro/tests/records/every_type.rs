@@ -18,23 +18,64 @@ fn labels(names: &[&str]) -> Vec<String> {
 fn types() -> Vec<ColumnType> {
     use ColumnType as T;
     let mut types = vec![
-        T::Bool, T::Float, T::Double, T::Text, T::Blob, T::Date, T::Interval, T::Year, T::Json,
-        T::Uuid, T::Geometry, T::Vector,
-        T::Decimal { precision: 10, scale: 2 },
-        T::Decimal { precision: 65, scale: 30 },
-        T::Decimal { precision: 5, scale: 0 },
-        T::Decimal { precision: 0, scale: 0 },
-        T::Bit { length: 1 }, T::Bit { length: 9 }, T::Bit { length: 64 }, T::Bit { length: 100 },
-        T::Char { length: 3 }, T::Varchar { length: 255 },
-        T::Binary { length: 4 }, T::Varbinary { length: 255 },
-        T::DateTime { precision: 0 }, T::DateTime { precision: 3 }, T::DateTime { precision: 6 },
-        T::Timestamp { precision: 0 }, T::Timestamp { precision: 6 },
-        T::Time { precision: 0 }, T::Time { precision: 6 },
-        T::Enum { labels: labels(&["a", "b,c", "\\"]) },
-        T::Set { labels: labels(&["x", "y"]) },
-        T::Array(Box::new(T::Int { bits: 32, unsigned: false })),
+        T::Bool,
+        T::Float,
+        T::Double,
+        T::Text,
+        T::Blob,
+        T::Date,
+        T::Interval,
+        T::Year,
+        T::Json,
+        T::Uuid,
+        T::Geometry,
+        T::Vector,
+        T::Decimal {
+            precision: 10,
+            scale: 2,
+        },
+        T::Decimal {
+            precision: 65,
+            scale: 30,
+        },
+        T::Decimal {
+            precision: 5,
+            scale: 0,
+        },
+        T::Decimal {
+            precision: 0,
+            scale: 0,
+        },
+        T::Bit { length: 1 },
+        T::Bit { length: 9 },
+        T::Bit { length: 64 },
+        T::Bit { length: 100 },
+        T::Char { length: 3 },
+        T::Varchar { length: 255 },
+        T::Binary { length: 4 },
+        T::Varbinary { length: 255 },
+        T::DateTime { precision: 0 },
+        T::DateTime { precision: 3 },
+        T::DateTime { precision: 6 },
+        T::Timestamp { precision: 0 },
+        T::Timestamp { precision: 6 },
+        T::Time { precision: 0 },
+        T::Time { precision: 6 },
+        T::Enum {
+            labels: labels(&["a", "b,c", "\\"]),
+        },
+        T::Set {
+            labels: labels(&["x", "y"]),
+        },
+        T::Array(Box::new(T::Int {
+            bits: 32,
+            unsigned: false,
+        })),
         T::Array(Box::new(T::Array(Box::new(T::Text)))),
-        T::Array(Box::new(T::Decimal { precision: 10, scale: 2 })),
+        T::Array(Box::new(T::Decimal {
+            precision: 10,
+            scale: 2,
+        })),
     ];
     for bits in [8, 16, 24, 32, 64] {
         for unsigned in [false, true] {
@@ -73,11 +114,19 @@ fn of_type(ty: &ColumnType) -> BoxedStrategy<Made> {
     let whole = |precision: u8| 10_i64.pow(u32::from(6 - precision));
     match ty.clone() {
         T::Bool => any::<bool>().prop_map(|v| plain(Value::Bool(v))).boxed(),
-        T::Int { bits, unsigned: true } => {
+        T::Int {
+            bits,
+            unsigned: true,
+        } => {
             let max = u64::MAX >> (64 - bits);
-            prop_oneof![0..=max, Just(max)].prop_map(|v| plain(Value::UInt(v))).boxed()
+            prop_oneof![0..=max, Just(max)]
+                .prop_map(|v| plain(Value::UInt(v)))
+                .boxed()
         }
-        T::Int { bits, unsigned: false } => {
+        T::Int {
+            bits,
+            unsigned: false,
+        } => {
             let max = i64::MAX >> (64 - bits);
             prop_oneof![-max - 1..=max, Just(max), Just(-max - 1)]
                 .prop_map(|v| plain(Value::Int(v)))
@@ -93,12 +142,18 @@ fn of_type(ty: &ColumnType) -> BoxedStrategy<Made> {
             .prop_map(|v| plain(Value::Double(v)))
             .boxed(),
         T::Decimal { precision: 0, .. } => "-?(0|[1-9][0-9]{0,50})(\\.[0-9]{1,30})?"
-            .prop_filter("no such zero", |text| !text.starts_with("-0") || text.contains(|c: char| c > '0'))
+            .prop_filter("no such zero", |text| {
+                !text.starts_with("-0") || text.contains(|c: char| c > '0')
+            })
             .prop_map(|text| plain(Value::Decimal(&text)))
             .boxed(),
         T::Decimal { precision, scale } => {
             let whole = format!("[1-9][0-9]{{0,{}}}", precision - scale - 1);
-            let fraction = if scale == 0 { String::new() } else { format!("\\.[0-9]{{{scale}}}") };
+            let fraction = if scale == 0 {
+                String::new()
+            } else {
+                format!("\\.[0-9]{{{scale}}}")
+            };
             proptest::string::string_regex(&format!("-?{whole}{fraction}"))
                 .unwrap()
                 .prop_map(|text| plain(Value::Decimal(&text)))
@@ -108,19 +163,24 @@ fn of_type(ty: &ColumnType) -> BoxedStrategy<Made> {
             .prop_map(move |mut bytes| {
                 let padding = (8 - length % 8) % 8;
                 *bytes.last_mut().unwrap() &= 0xff << padding;
-                plain(Value::Bits(Bits { length, bytes: &bytes }))
+                plain(Value::Bits(Bits {
+                    length,
+                    bytes: &bytes,
+                }))
             })
             .boxed(),
-        T::Char { .. } | T::Varchar { .. } | T::Text => {
-            any::<String>().prop_map(|text| plain(Value::Text(&text))).boxed()
-        }
+        T::Char { .. } | T::Varchar { .. } | T::Text => any::<String>()
+            .prop_map(|text| plain(Value::Text(&text)))
+            .boxed(),
         T::Json => any::<String>()
             .prop_map(|text| plain(Value::Json(&serde_json::json!({ "a": text }).to_string())))
             .boxed(),
-        T::Binary { .. } | T::Varbinary { .. } | T::Blob => {
-            any::<Vec<u8>>().prop_map(|bytes| plain(Value::Bytes(&bytes))).boxed()
-        }
-        T::Date => (-719_528_i32..2_932_897).prop_map(|v| plain(Value::Date(v))).boxed(),
+        T::Binary { .. } | T::Varbinary { .. } | T::Blob => any::<Vec<u8>>()
+            .prop_map(|bytes| plain(Value::Bytes(&bytes)))
+            .boxed(),
+        T::Date => (-719_528_i32..2_932_897)
+            .prop_map(|v| plain(Value::Date(v)))
+            .boxed(),
         T::DateTime { precision } => (-62_167_219_200_000_000_i64..253_402_300_799_999_999)
             .prop_map(move |v| plain(Value::DateTime(v / whole(precision) * whole(precision))))
             .boxed(),
@@ -132,29 +192,41 @@ fn of_type(ty: &ColumnType) -> BoxedStrategy<Made> {
             .boxed(),
         T::Interval => any::<(i32, i32, i64)>()
             .prop_map(|(months, days, micros)| {
-                plain(Value::Interval(Interval { months, days, micros }))
+                plain(Value::Interval(Interval {
+                    months,
+                    days,
+                    micros,
+                }))
             })
             .boxed(),
         T::Enum { mut labels } => {
             labels.push(String::new());
-            proptest::sample::select(labels).prop_map(|label| plain(Value::Enum(&label))).boxed()
+            proptest::sample::select(labels)
+                .prop_map(|label| plain(Value::Enum(&label)))
+                .boxed()
         }
-        T::Set { .. } => {
-            proptest::sample::select(vec!["", "x", "y", "x,y"]).prop_map(|v| plain(Value::Set(v))).boxed()
-        }
-        T::Uuid => any::<[u8; 16]>().prop_map(|v| plain(Value::Uuid(v))).boxed(),
+        T::Set { .. } => proptest::sample::select(vec!["", "x", "y", "x,y"])
+            .prop_map(|v| plain(Value::Set(v)))
+            .boxed(),
+        T::Uuid => any::<[u8; 16]>()
+            .prop_map(|v| plain(Value::Uuid(v)))
+            .boxed(),
         T::Geometry => (any::<u32>(), any::<Vec<u8>>())
             .prop_map(|(srid, wkb)| plain(Value::Geometry(Geometry { srid, wkb: &wkb })))
             .boxed(),
-        T::Vector => proptest::collection::vec(any::<f32>().prop_filter("no number", |v| !v.is_nan()), 0..5)
-            .prop_map(|floats| {
-                let bytes: Vec<_> = floats.iter().flat_map(|v| v.to_le_bytes()).collect();
-                plain(Value::Bytes(&bytes))
-            })
-            .boxed(),
+        T::Vector => {
+            proptest::collection::vec(any::<f32>().prop_filter("no number", |v| !v.is_nan()), 0..5)
+                .prop_map(|floats| {
+                    let bytes: Vec<_> = floats.iter().flat_map(|v| v.to_le_bytes()).collect();
+                    plain(Value::Bytes(&bytes))
+                })
+                .boxed()
+        }
         T::Array(items) => {
             let item = prop_oneof![4 => of_type(&items), 1 => Just(plain(Value::Null))];
-            proptest::collection::vec(item, 0..4).prop_map(Made::Array).boxed()
+            proptest::collection::vec(item, 0..4)
+                .prop_map(Made::Array)
+                .boxed()
         }
     }
 }
@@ -175,7 +247,14 @@ fn in_column(ty: &ColumnType, nullable: bool) -> BoxedStrategy<Made> {
 }
 
 fn big_table() -> Arc<TableSchema> {
-    let mut columns = vec![column("id", ColumnType::Int { bits: 64, unsigned: false }, false)];
+    let mut columns = vec![column(
+        "id",
+        ColumnType::Int {
+            bits: 64,
+            unsigned: false,
+        },
+        false,
+    )];
     for (number, ty) in types().into_iter().enumerate() {
         columns.push(column(&format!("must {number}"), ty.clone(), false));
         columns.push(column(&format!("may_{number}"), ty, true));
@@ -211,7 +290,11 @@ async fn ways(table: &Arc<TableSchema>) -> Vec<Way> {
     for (name, codec) in codecs().await {
         let codec: Codec = codec;
         ways.push(Way {
-            envelope: if name.contains("Flat") { Envelope::Flat } else { Envelope::Debezium },
+            envelope: if name.contains("Flat") {
+                Envelope::Flat
+            } else {
+                Envelope::Debezium
+            },
             writer: codec.writer("shop.shop.orders", table).await.unwrap(),
             reader: codec.reader("shop.shop.orders"),
             name,
@@ -222,7 +305,9 @@ async fn ways(table: &Arc<TableSchema>) -> Vec<Way> {
 
 fn same(name: &str, table: &TableSchema, read: Option<&Row>, written: Option<&Row>) {
     assert_eq!(read.is_some(), written.is_some(), "{name}");
-    let (Some(read), Some(written)) = (read, written) else { return };
+    let (Some(read), Some(written)) = (read, written) else {
+        return;
+    };
     for (index, column) in table.columns.iter().enumerate() {
         assert_eq!(
             read.get(index),
@@ -231,7 +316,12 @@ fn same(name: &str, table: &TableSchema, read: Option<&Row>, written: Option<&Ro
             column.name,
             column.ty
         );
-        assert_eq!(read.cell(index), written.cell(index), "{name}: {}", column.name);
+        assert_eq!(
+            read.cell(index),
+            written.cell(index),
+            "{name}: {}",
+            column.name
+        );
     }
 }
 
@@ -244,7 +334,12 @@ async fn through(
 ) {
     let (mut key, mut value) = (Vec::new(), Vec::new());
     way.writer.key(after.or(before).unwrap(), &mut key);
-    let record = Record { op, before, after, meta: meta() };
+    let record = Record {
+        op,
+        before,
+        after,
+        meta: meta(),
+    };
     let lost: Lost = way.writer.value(&record, &mut value);
     let value = (!value.is_empty()).then_some(value.as_slice());
     let decoded = way
@@ -271,7 +366,10 @@ fn every_type_comes_back_in_every_format_and_envelope() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let table = big_table();
     let mut ways = runtime.block_on(ways(&table));
-    let mut runner = TestRunner::new(ProptestConfig { cases: 150, ..ProptestConfig::default() });
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 150,
+        ..ProptestConfig::default()
+    });
     let ways = std::cell::RefCell::new(&mut ways);
     runner
         .run(&(rows(&table), rows(&table)), |(before, after)| {
@@ -297,14 +395,25 @@ async fn a_key_that_can_not_be_said_comes_back_with_a_flat_delete() {
         let mut writer = codec.writer("t", &table).await.unwrap();
         let (mut key, mut value) = (Vec::new(), Vec::new());
         writer.key(&row, &mut key);
-        let record = Record { op: Operation::Delete, before: Some(&row), after: None, meta: meta() };
+        let record = Record {
+            op: Operation::Delete,
+            before: Some(&row),
+            after: None,
+            meta: meta(),
+        };
         let lost = writer.value(&record, &mut value);
         let value = (!value.is_empty()).then_some(&value[..]);
         let mut reader = codec.reader("t");
-        let decoded = reader.decode(Some(&key), value, Some(&table), lost.as_str()).await;
+        let decoded = reader
+            .decode(Some(&key), value, Some(&table), lost.as_str())
+            .await;
         let decoded = decoded.unwrap().unwrap();
         assert_eq!(decoded.op, Operation::Delete, "{name}");
-        assert_eq!(decoded.before.unwrap().get(1), Value::Impossible("2024-02-31"), "{name}");
+        assert_eq!(
+            decoded.before.unwrap().get(1),
+            Value::Impossible("2024-02-31"),
+            "{name}"
+        );
     }
 }
 
@@ -317,11 +426,23 @@ async fn a_table_without_a_key_has_records_without_one() {
         let (mut key, mut value) = (Vec::new(), Vec::new());
         writer.key(&row, &mut key);
         assert!(key.is_empty(), "{name}");
-        let record = Record { op: Operation::Create, before: None, after: Some(&row), meta: meta() };
+        let record = Record {
+            op: Operation::Create,
+            before: None,
+            after: Some(&row),
+            meta: meta(),
+        };
         assert!(writer.value(&record, &mut value).is_empty());
-        let decoded = codec.reader("t").decode(None, Some(&value), None, None).await;
+        let decoded = codec
+            .reader("t")
+            .decode(None, Some(&value), None, None)
+            .await;
         let decoded = decoded.unwrap().unwrap();
-        assert_eq!((decoded.op, decoded.table.key.len()), (Operation::Create, 0), "{name}");
+        assert_eq!(
+            (decoded.op, decoded.table.key.len()),
+            (Operation::Create, 0),
+            "{name}"
+        );
         assert_eq!(decoded.after.unwrap().get(0), Value::Text("x"), "{name}");
     }
 }

@@ -7,18 +7,44 @@ use sluice_core::{Column, ColumnType as T, Row, Value, schema::ColumnDefault, va
 
 use crate::support::{client, column, meta, registry, table};
 
-const INT: T = T::Int { bits: 32, unsigned: false };
+const INT: T = T::Int {
+    bits: 32,
+    unsigned: false,
+};
 
-async fn json_record(columns: Vec<Column>, row: &Row, op: Operation, meta: Meta<'_>) -> (Json, Json) {
-    let codec = Codec::new(Format::Json { schemas: true }, Envelope::Debezium, "mysql-server-1");
+async fn json_record(
+    columns: Vec<Column>,
+    row: &Row,
+    op: Operation,
+    meta: Meta<'_>,
+) -> (Json, Json) {
+    let codec = Codec::new(
+        Format::Json { schemas: true },
+        Envelope::Debezium,
+        "mysql-server-1",
+    );
     let table = table(columns, vec![0]);
-    let mut writer = codec.writer("mysql-server-1.shop.orders", &table).await.unwrap();
+    let mut writer = codec
+        .writer("mysql-server-1.shop.orders", &table)
+        .await
+        .unwrap();
     let (mut key, mut value) = (Vec::new(), Vec::new());
     writer.key(row, &mut key);
     let after = (op != Operation::Delete).then_some(row);
     let before = (op == Operation::Delete).then_some(row);
-    writer.value(&Record { op, before, after, meta }, &mut value);
-    (serde_json::from_slice(&key).unwrap(), serde_json::from_slice(&value).unwrap())
+    writer.value(
+        &Record {
+            op,
+            before,
+            after,
+            meta,
+        },
+        &mut value,
+    );
+    (
+        serde_json::from_slice(&key).unwrap(),
+        serde_json::from_slice(&value).unwrap(),
+    )
 }
 
 #[tokio::test]
@@ -49,9 +75,25 @@ async fn an_envelope_has_debeziums_fields_and_schemas() {
     let schema = &value["schema"];
     assert_eq!(schema["name"], "mysql-server-1.shop.orders.Envelope");
     assert_eq!(schema["version"], 2);
-    let fields: Vec<_> =
-        schema["fields"].as_array().unwrap().iter().map(|field| field["field"].as_str().unwrap()).collect();
-    assert_eq!(fields, ["before", "after", "source", "transaction", "op", "ts_ms", "ts_us", "ts_ns"]);
+    let fields: Vec<_> = schema["fields"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|field| field["field"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        fields,
+        [
+            "before",
+            "after",
+            "source",
+            "transaction",
+            "op",
+            "ts_ms",
+            "ts_us",
+            "ts_ns"
+        ]
+    );
     let after = &schema["fields"][1];
     assert_eq!(after["name"], "mysql-server-1.shop.orders.Value");
     assert_eq!(after["optional"], true);
@@ -70,7 +112,10 @@ async fn deletes_and_snapshot_reads_say_so() {
     assert_eq!(value["payload"]["before"], json!({"id": 1}));
     assert_eq!(value["payload"]["after"], Json::Null);
     assert_eq!(value["payload"]["transaction"], Json::Null);
-    let snapshot = Meta { snapshot: true, ..Meta::default() };
+    let snapshot = Meta {
+        snapshot: true,
+        ..Meta::default()
+    };
     let (_, value) = json_record(columns(), &row, Operation::Read, snapshot).await;
     assert_eq!(value["payload"]["op"], "r");
     assert_eq!(value["payload"]["source"]["snapshot"], "true");
@@ -79,34 +124,184 @@ async fn deletes_and_snapshot_reads_say_so() {
 #[tokio::test]
 async fn each_type_has_debeziums_schema_and_value() {
     let labels = || vec!["a".to_owned(), "b,c".to_owned()];
-    let bits = Value::Bits(Bits { length: 9, bytes: &[0b1000_0000, 0b1000_0000] });
-    let unsigned = |bits| T::Int { bits, unsigned: true };
+    let bits = Value::Bits(Bits {
+        length: 9,
+        bytes: &[0b1000_0000, 0b1000_0000],
+    });
+    let unsigned = |bits| T::Int {
+        bits,
+        unsigned: true,
+    };
     // Type, value, Connect's type, logical name, value in JSON.
     let cases: Vec<(T, Value<'_>, &str, Option<&str>, Json)> = vec![
-        (T::Int { bits: 8, unsigned: false }, Value::Int(-1), "int16", None, json!(-1)),
+        (
+            T::Int {
+                bits: 8,
+                unsigned: false,
+            },
+            Value::Int(-1),
+            "int16",
+            None,
+            json!(-1),
+        ),
         (unsigned(8), Value::UInt(255), "int16", None, json!(255)),
-        (unsigned(16), Value::UInt(65_535), "int32", None, json!(65_535)),
-        (T::Int { bits: 24, unsigned: false }, Value::Int(-5), "int32", None, json!(-5)),
-        (unsigned(32), Value::UInt(4_294_967_295), "int64", None, json!(4_294_967_295_u64)),
-        (unsigned(64), Value::UInt(u64::MAX), "bytes", Some("org.apache.kafka.connect.data.Decimal"), json!("AP//////////")),
+        (
+            unsigned(16),
+            Value::UInt(65_535),
+            "int32",
+            None,
+            json!(65_535),
+        ),
+        (
+            T::Int {
+                bits: 24,
+                unsigned: false,
+            },
+            Value::Int(-5),
+            "int32",
+            None,
+            json!(-5),
+        ),
+        (
+            unsigned(32),
+            Value::UInt(4_294_967_295),
+            "int64",
+            None,
+            json!(4_294_967_295_u64),
+        ),
+        (
+            unsigned(64),
+            Value::UInt(u64::MAX),
+            "bytes",
+            Some("org.apache.kafka.connect.data.Decimal"),
+            json!("AP//////////"),
+        ),
         (T::Float, Value::Float(1.5), "float", None, json!(1.5)),
-        (T::Double, Value::Double(f64::INFINITY), "double", None, json!("Infinity")),
-        (T::Decimal { precision: 5, scale: 2 }, Value::Decimal("123.45"), "bytes", Some("org.apache.kafka.connect.data.Decimal"), json!("MDk=")),
-        (T::Bit { length: 1 }, Value::Bits(Bits { length: 1, bytes: &[0x80] }), "boolean", None, json!(true)),
-        (T::Bit { length: 9 }, bits, "bytes", Some("io.debezium.data.Bits"), json!("AQE=")),
-        (T::Varchar { length: 9 }, Value::Text("a\"\n\u{1}"), "string", None, json!("a\"\n\u{1}")),
-        (T::Blob, Value::Bytes(&[0, 255]), "bytes", None, json!("AP8=")),
-        (T::Date, Value::Date(-1), "int32", Some("io.debezium.time.Date"), json!(-1)),
-        (T::DateTime { precision: 0 }, Value::DateTime(1_529_507_596_000_000), "int64", Some("io.debezium.time.Timestamp"), json!(1_529_507_596_000_i64)),
-        (T::DateTime { precision: 6 }, Value::DateTime(1_529_507_596_945_104), "int64", Some("io.debezium.time.MicroTimestamp"), json!(1_529_507_596_945_104_i64)),
-        (T::Timestamp { precision: 0 }, Value::Timestamp(1_529_501_823_000_000), "string", Some("io.debezium.time.ZonedTimestamp"), json!("2018-06-20T13:37:03Z")),
-        (T::Timestamp { precision: 3 }, Value::Timestamp(100_000), "string", Some("io.debezium.time.ZonedTimestamp"), json!("1970-01-01T00:00:00.100Z")),
-        (T::Time { precision: 0 }, Value::Time(-3_020_399_000_000), "int64", Some("io.debezium.time.MicroTime"), json!(-3_020_399_000_000_i64)),
-        (T::Year, Value::Int(2024), "int32", Some("io.debezium.time.Year"), json!(2024)),
-        (T::Enum { labels: labels() }, Value::Enum("b,c"), "string", Some("io.debezium.data.Enum"), json!("b,c")),
-        (T::Set { labels: labels() }, Value::Set("a"), "string", Some("io.debezium.data.EnumSet"), json!("a")),
-        (T::Json, Value::Json("{\"a\": 1}"), "string", Some("io.debezium.data.Json"), json!("{\"a\": 1}")),
-        (T::Vector, Value::Bytes(&[0, 0, 192, 63]), "array", Some("io.debezium.data.FloatVector"), json!([1.5])),
+        (
+            T::Double,
+            Value::Double(f64::INFINITY),
+            "double",
+            None,
+            json!("Infinity"),
+        ),
+        (
+            T::Decimal {
+                precision: 5,
+                scale: 2,
+            },
+            Value::Decimal("123.45"),
+            "bytes",
+            Some("org.apache.kafka.connect.data.Decimal"),
+            json!("MDk="),
+        ),
+        (
+            T::Bit { length: 1 },
+            Value::Bits(Bits {
+                length: 1,
+                bytes: &[0x80],
+            }),
+            "boolean",
+            None,
+            json!(true),
+        ),
+        (
+            T::Bit { length: 9 },
+            bits,
+            "bytes",
+            Some("io.debezium.data.Bits"),
+            json!("AQE="),
+        ),
+        (
+            T::Varchar { length: 9 },
+            Value::Text("a\"\n\u{1}"),
+            "string",
+            None,
+            json!("a\"\n\u{1}"),
+        ),
+        (
+            T::Blob,
+            Value::Bytes(&[0, 255]),
+            "bytes",
+            None,
+            json!("AP8="),
+        ),
+        (
+            T::Date,
+            Value::Date(-1),
+            "int32",
+            Some("io.debezium.time.Date"),
+            json!(-1),
+        ),
+        (
+            T::DateTime { precision: 0 },
+            Value::DateTime(1_529_507_596_000_000),
+            "int64",
+            Some("io.debezium.time.Timestamp"),
+            json!(1_529_507_596_000_i64),
+        ),
+        (
+            T::DateTime { precision: 6 },
+            Value::DateTime(1_529_507_596_945_104),
+            "int64",
+            Some("io.debezium.time.MicroTimestamp"),
+            json!(1_529_507_596_945_104_i64),
+        ),
+        (
+            T::Timestamp { precision: 0 },
+            Value::Timestamp(1_529_501_823_000_000),
+            "string",
+            Some("io.debezium.time.ZonedTimestamp"),
+            json!("2018-06-20T13:37:03Z"),
+        ),
+        (
+            T::Timestamp { precision: 3 },
+            Value::Timestamp(100_000),
+            "string",
+            Some("io.debezium.time.ZonedTimestamp"),
+            json!("1970-01-01T00:00:00.100Z"),
+        ),
+        (
+            T::Time { precision: 0 },
+            Value::Time(-3_020_399_000_000),
+            "int64",
+            Some("io.debezium.time.MicroTime"),
+            json!(-3_020_399_000_000_i64),
+        ),
+        (
+            T::Year,
+            Value::Int(2024),
+            "int32",
+            Some("io.debezium.time.Year"),
+            json!(2024),
+        ),
+        (
+            T::Enum { labels: labels() },
+            Value::Enum("b,c"),
+            "string",
+            Some("io.debezium.data.Enum"),
+            json!("b,c"),
+        ),
+        (
+            T::Set { labels: labels() },
+            Value::Set("a"),
+            "string",
+            Some("io.debezium.data.EnumSet"),
+            json!("a"),
+        ),
+        (
+            T::Json,
+            Value::Json("{\"a\": 1}"),
+            "string",
+            Some("io.debezium.data.Json"),
+            json!("{\"a\": 1}"),
+        ),
+        (
+            T::Vector,
+            Value::Bytes(&[0, 0, 192, 63]),
+            "array",
+            Some("io.debezium.data.FloatVector"),
+            json!([1.5]),
+        ),
     ];
     for (ty, value, kind, name, written) in cases {
         let row = Row::pack([Value::Int(1), value]);
@@ -121,7 +316,10 @@ async fn each_type_has_debeziums_schema_and_value() {
             T::Decimal { .. } => {
                 assert_eq!(field["parameters"]["scale"], "2");
                 assert_eq!(field["parameters"]["connect.decimal.precision"], "5");
-                assert_eq!(field["parameters"]["__debezium.source.column.type"], "DECIMAL");
+                assert_eq!(
+                    field["parameters"]["__debezium.source.column.type"],
+                    "DECIMAL"
+                );
                 assert_eq!(field["parameters"]["__debezium.source.column.length"], "5");
             }
             T::Bit { length: 9 } => assert_eq!(field["parameters"]["length"], "9"),
@@ -149,7 +347,12 @@ async fn what_can_not_be_said_is_what_debezium_writes_and_is_noted() {
     let codec = Codec::new(Format::Json { schemas: false }, Envelope::Debezium, "s");
     let mut writer = codec.writer("t", &table(columns, vec![0])).await.unwrap();
     let mut value = Vec::new();
-    let record = Record { op: Operation::Create, before: None, after: Some(&row), meta: meta() };
+    let record = Record {
+        op: Operation::Create,
+        before: None,
+        after: Some(&row),
+        meta: meta(),
+    };
     let lost = writer.value(&record, &mut value);
     let json: Json = serde_json::from_slice(&value).unwrap();
     assert_eq!(
@@ -172,16 +375,35 @@ async fn what_can_not_be_said_is_what_debezium_writes_and_is_noted() {
 async fn the_avro_schema_is_as_connect_makes_it() {
     let (url, state) = registry().await;
     let codec = Codec::new(Format::Avro(client(&url)), Envelope::Flat, "shop");
-    let mut small = column("small", T::Int { bits: 16, unsigned: false }, false);
+    let mut small = column(
+        "small",
+        T::Int {
+            bits: 16,
+            unsigned: false,
+        },
+        false,
+    );
     small.default = Some(ColumnDefault::Literal("5".to_owned()));
     let columns = vec![
         column("id", INT, false),
         small,
-        column("total", T::Decimal { precision: 5, scale: 2 }, true),
+        column(
+            "total",
+            T::Decimal {
+                precision: 5,
+                scale: 2,
+            },
+            true,
+        ),
     ];
-    codec.writer("a.b-c.d", &table(columns, vec![0])).await.unwrap();
+    codec
+        .writer("a.b-c.d", &table(columns, vec![0]))
+        .await
+        .unwrap();
     let schemas = state.lock().unwrap().schemas.clone();
-    let parsed = |index: usize| -> Json { serde_json::from_str(schemas[index]["schema"].as_str().unwrap()).unwrap() };
+    let parsed = |index: usize| -> Json {
+        serde_json::from_str(schemas[index]["schema"].as_str().unwrap()).unwrap()
+    };
     let id = json!({"type": "int", "connect.parameters": {"__debezium.source.column.type": "INT"}});
     assert_eq!(
         parsed(0),

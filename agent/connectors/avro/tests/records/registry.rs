@@ -9,14 +9,20 @@ use sluice_core::{Class, ColumnType, Reason};
 
 use crate::support::{client, column, registry, soon, table};
 
-const INT: ColumnType = ColumnType::Int { bits: 32, unsigned: false };
+const INT: ColumnType = ColumnType::Int {
+    bits: 32,
+    unsigned: false,
+};
 
 #[tokio::test]
 async fn an_id_is_asked_for_once() {
     let (url, state) = registry().await;
     let client = client(&url);
     let first = soon(client.register("a b-value", "\"int\"")).await.unwrap();
-    assert_eq!(client.register("a b-value", "\"int\"").await.unwrap(), first);
+    assert_eq!(
+        client.register("a b-value", "\"int\"").await.unwrap(),
+        first
+    );
     let state = state.lock().unwrap();
     assert_eq!(
         state.requests,
@@ -41,13 +47,27 @@ async fn a_schema_that_is_there_is_not_checked_again() {
 async fn an_incompatible_change_stops_the_table_and_names_subject_and_rule() {
     let (url, state) = registry().await;
     let codec = Codec::new(Format::Avro(client(&url)), Envelope::Debezium, "shop");
-    codec.writer("t", &table(vec![column("id", INT, false)], vec![0])).await.unwrap();
+    codec
+        .writer("t", &table(vec![column("id", INT, false)], vec![0]))
+        .await
+        .unwrap();
     state.lock().unwrap().refusing.push("t-value".to_owned());
-    let changed = table(vec![column("id", INT, false), column("x", INT, false)], vec![0]);
+    let changed = table(
+        vec![column("id", INT, false), column("x", INT, false)],
+        vec![0],
+    );
     let error = codec.writer("t", &changed).await.unwrap_err();
-    assert_eq!((error.reason(), error.class()), (Reason::TargetIncompatible, Class::StopTable));
+    assert_eq!(
+        (error.reason(), error.class()),
+        (Reason::TargetIncompatible, Class::StopTable)
+    );
     let text = error.to_string();
-    for part in ["shop.orders", "t-value", "BACKWARD", "READER_FIELD_MISSING_DEFAULT_VALUE"] {
+    for part in [
+        "shop.orders",
+        "t-value",
+        "BACKWARD",
+        "READER_FIELD_MISSING_DEFAULT_VALUE",
+    ] {
         assert!(text.contains(part), "{part} is missing in {text}");
     }
     assert!(error.hint().unwrap().contains("/config/t-value"));
@@ -63,17 +83,27 @@ async fn a_registry_that_is_not_ready_is_asked_again() {
 
 #[tokio::test]
 async fn a_registry_that_stays_away_is_an_error_that_is_retried() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let error = soon(client(&format!("http://127.0.0.1:{port}")).register("s", "\"int\"")).await;
     let error = error.unwrap_err();
-    assert_eq!((error.reason(), error.class()), (Reason::Unreachable, Class::Retry));
+    assert_eq!(
+        (error.reason(), error.class()),
+        (Reason::Unreachable, Class::Retry)
+    );
 }
 
 #[tokio::test]
 async fn the_login_is_sent_and_a_wrong_one_is_named() {
     let (url, state) = registry().await;
     state.lock().unwrap().login = Some(format!("Basic {}", STANDARD.encode("me:secret")));
-    let key = |key: &str| SecretKey { name: "registry".to_owned(), key: key.to_owned() };
+    let key = |key: &str| SecretKey {
+        name: "registry".to_owned(),
+        key: key.to_owned(),
+    };
     let mut secrets = InlineSecrets::default();
     secrets.insert(key("username"), b"me\n".to_vec());
     secrets.insert(key("password"), b"secret".to_vec());
@@ -83,7 +113,11 @@ async fn the_login_is_sent_and_a_wrong_one_is_named() {
         password: Some(key("password")),
         ..RegistryConfig::default()
     };
-    Registry::new(config, Arc::new(secrets)).unwrap().register("s", "\"int\"").await.unwrap();
+    Registry::new(config, Arc::new(secrets))
+        .unwrap()
+        .register("s", "\"int\"")
+        .await
+        .unwrap();
     let error = client(&url).register("s", "\"int\"").await.unwrap_err();
     assert_eq!(error.reason(), Reason::AccessDenied);
     assert!(error.hint().unwrap().contains("secretRef"));
@@ -91,7 +125,10 @@ async fn the_login_is_sent_and_a_wrong_one_is_named() {
 
 #[test]
 fn an_address_that_is_none_is_refused() {
-    let config = RegistryConfig { url: "registry:8081".to_owned(), ..RegistryConfig::default() };
+    let config = RegistryConfig {
+        url: "registry:8081".to_owned(),
+        ..RegistryConfig::default()
+    };
     let error = Registry::new(config, Arc::new(InlineSecrets::default())).unwrap_err();
     assert_eq!(error.reason(), Reason::InvalidConfig);
 }

@@ -17,21 +17,21 @@ use tokio::{
 
 /// What the registry holds and how it behaves.
 #[derive(Default)]
-pub struct State {
-    pub schemas: Vec<Json>,
-    pub subjects: HashMap<String, Vec<u32>>,
+pub(crate) struct State {
+    pub(crate) schemas: Vec<Json>,
+    pub(crate) subjects: HashMap<String, Vec<u32>>,
     /// Subjects whose next schema is not compatible.
-    pub refusing: Vec<String>,
+    pub(crate) refusing: Vec<String>,
     /// So many requests are answered with 503 first.
-    pub failures: u32,
+    pub(crate) failures: u32,
     /// `Authorization` that is asked for.
-    pub login: Option<String>,
-    pub requests: Vec<String>,
+    pub(crate) login: Option<String>,
+    pub(crate) requests: Vec<String>,
 }
 
 impl State {
     /// Adds a schema that somebody else registered.
-    pub fn add(&mut self, schema: Json) -> u32 {
+    pub(crate) fn add(&mut self, schema: Json) -> u32 {
         self.schemas.push(schema);
         self.schemas.len() as u32
     }
@@ -49,10 +49,15 @@ impl State {
         let path = path.split('?').next().unwrap();
         let parts: Vec<_> = path.trim_matches('/').split('/').collect();
         match (method, parts.as_slice()) {
-            ("GET", ["schemas", "ids", id]) => match self.schemas.get(id.parse::<usize>().unwrap() - 1) {
-                Some(schema) => (200, schema.clone()),
-                None => (404, json!({"error_code": 40403, "message": "Schema not found"})),
-            },
+            ("GET", ["schemas", "ids", id]) => {
+                match self.schemas.get(id.parse::<usize>().unwrap() - 1) {
+                    Some(schema) => (200, schema.clone()),
+                    None => (
+                        404,
+                        json!({"error_code": 40403, "message": "Schema not found"}),
+                    ),
+                }
+            }
             ("GET", ["subjects", subject, "versions", version]) => {
                 let ids = &self.subjects[*subject];
                 let id = ids[version.parse::<usize>().unwrap() - 1];
@@ -60,23 +65,36 @@ impl State {
             }
             ("POST", ["subjects", subject]) => {
                 let found = self.subjects.get(*subject).and_then(|ids| {
-                    ids.iter().find(|&&id| self.schemas[id as usize - 1]["schema"] == body["schema"])
+                    ids.iter()
+                        .find(|&&id| self.schemas[id as usize - 1]["schema"] == body["schema"])
                 });
                 match found {
                     Some(id) => (200, json!({"id": id})),
-                    None => (404, json!({"error_code": 40403, "message": "Schema not found"})),
+                    None => (
+                        404,
+                        json!({"error_code": 40403, "message": "Schema not found"}),
+                    ),
                 }
             }
             ("POST", ["compatibility", "subjects", subject, ..]) => {
                 if !self.subjects.contains_key(*subject) {
-                    return (404, json!({"error_code": 40402, "message": "Version not found"}));
+                    return (
+                        404,
+                        json!({"error_code": 40402, "message": "Version not found"}),
+                    );
                 }
                 let refused = self.refusing.iter().any(|other| other == subject);
-                (200, json!({"is_compatible": !refused, "messages": ["READER_FIELD_MISSING_DEFAULT_VALUE"]}))
+                (
+                    200,
+                    json!({"is_compatible": !refused, "messages": ["READER_FIELD_MISSING_DEFAULT_VALUE"]}),
+                )
             }
             ("POST", ["subjects", subject, "versions"]) => {
                 let id = self.add(json!({"schema": body["schema"]}));
-                self.subjects.entry((*subject).to_owned()).or_default().push(id);
+                self.subjects
+                    .entry((*subject).to_owned())
+                    .or_default()
+                    .push(id);
                 (200, json!({"id": id}))
             }
             ("GET", ["config", _]) => (404, json!({"error_code": 40401})),
@@ -87,7 +105,7 @@ impl State {
 }
 
 /// Starts a registry; returns its address and its state.
-pub async fn registry() -> (String, Arc<Mutex<State>>) {
+pub(crate) async fn registry() -> (String, Arc<Mutex<State>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let state = Arc::new(Mutex::new(State::default()));
@@ -110,10 +128,15 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
         }
         buffer.extend_from_slice(&chunk[..count]);
         let text = String::from_utf8_lossy(&buffer).into_owned();
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
         let header = |name: &str| {
             head.lines()
-                .find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)))
+                .find_map(|line| {
+                    line.split_once(": ")
+                        .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+                })
                 .map(|(_, value)| value.to_owned())
         };
         let length: usize = header("content-length").map_or(0, |text| text.parse().unwrap());
@@ -123,16 +146,22 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
         let mut words = head.split(' ');
         let (method, path) = (words.next().unwrap(), words.next().unwrap());
         let (status, json) =
-            state.lock().unwrap().answer(method, path, header("authorization").as_deref(), body);
+            state
+                .lock()
+                .unwrap()
+                .answer(method, path, header("authorization").as_deref(), body);
         let body = json.to_string();
-        let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let answer = format!(
+            "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
         stream.write_all(answer.as_bytes()).await.unwrap();
         return;
     }
 }
 
 /// A client of a registry at an address.
-pub fn client(url: &str) -> Arc<Registry> {
+pub(crate) fn client(url: &str) -> Arc<Registry> {
     let config = RegistryConfig {
         url: url.to_owned(),
         ..RegistryConfig::default()
@@ -141,7 +170,7 @@ pub fn client(url: &str) -> Arc<Registry> {
 }
 
 /// Every format with every envelope.
-pub async fn codecs() -> Vec<(String, Codec)> {
+pub(crate) async fn codecs() -> Vec<(String, Codec)> {
     let (url, _) = registry().await;
     let formats = [
         ("avro", Format::Avro(client(&url))),
@@ -160,7 +189,7 @@ pub async fn codecs() -> Vec<(String, Codec)> {
     codecs
 }
 
-pub fn column(name: &str, ty: ColumnType, nullable: bool) -> Column {
+pub(crate) fn column(name: &str, ty: ColumnType, nullable: bool) -> Column {
     Column {
         name: name.to_owned(),
         ty,
@@ -171,7 +200,7 @@ pub fn column(name: &str, ty: ColumnType, nullable: bool) -> Column {
     }
 }
 
-pub fn table(columns: Vec<Column>, key: Vec<usize>) -> Arc<TableSchema> {
+pub(crate) fn table(columns: Vec<Column>, key: Vec<usize>) -> Arc<TableSchema> {
     Arc::new(TableSchema {
         id: TableId::new("shop", "orders"),
         columns,
@@ -179,7 +208,7 @@ pub fn table(columns: Vec<Column>, key: Vec<usize>) -> Arc<TableSchema> {
     })
 }
 
-pub fn meta() -> Meta<'static> {
+pub(crate) fn meta() -> Meta<'static> {
     Meta {
         source_micros: 1_700_000_000_123_456,
         now_micros: 1_700_000_000_200_001,
@@ -194,7 +223,7 @@ pub fn meta() -> Meta<'static> {
 }
 
 /// Waits for a result, but not for ever.
-pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), future)
         .await
         .expect("it takes no half minute")
