@@ -14,15 +14,18 @@ use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, KafkaResult},
+    types::RDKafkaErrorCode as Code,
 };
 use sluice_core::{Error, Reason, Result};
 
-use crate::connect::Context;
+use crate::{connect::Context, error::code_of};
 
 /// How long one question may take.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
 /// How long reading a topic to its end may take.
 const READ_MAX: Duration = Duration::from_secs(150);
+/// How long until a question is asked again that could not be answered yet.
+const AGAIN: Duration = Duration::from_millis(50);
 /// How long one poll waits.
 const POLL: Duration = Duration::from_millis(200);
 
@@ -136,12 +139,31 @@ impl Lookup {
     async fn ask<T: Send + 'static>(
         &self,
         doing: &str,
-        question: impl FnOnce(&BaseConsumer<Context>) -> KafkaResult<T> + Send + 'static,
+        question: impl Fn(&BaseConsumer<Context>) -> KafkaResult<T> + Send + Sync + 'static,
     ) -> Result<T> {
         let consumer = Arc::clone(&self.consumer);
-        let answer = blocking(move || Ok(question(&consumer))).await?;
-        answer.map_err(|error| self.consumer.context().error(doing, error))
+        let question = Arc::new(question);
+        let deadline = Instant::now() + ANSWER_MAX;
+        loop {
+            let (asked, consumer) = (Arc::clone(&question), Arc::clone(&consumer));
+            let answer = blocking(move || Ok(asked(&consumer))).await?;
+            match answer {
+                // A topic that was just made has no leader yet, as far as every broker knows.
+                Err(error) if is_passing(&error) && Instant::now() < deadline => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                answer => return answer.map_err(|error| self.consumer.context().error(doing, error)),
+            }
+        }
     }
+}
+
+/// Whether an answer is of a moment in which a partition has no leader.
+fn is_passing(error: &KafkaError) -> bool {
+    matches!(
+        code_of(error),
+        Code::NotLeaderForPartition | Code::LeaderNotAvailable | Code::UnknownTopicOrPartition
+    )
 }
 
 /// A consumer.
@@ -212,9 +234,10 @@ fn read(
                 });
             }
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok((records, next)),
+            Some(Err(error)) if is_passing(&error) => {}
             Some(Err(error)) => return Err(consumer.context().error(&doing, error)),
         }
     }
-    let late = KafkaError::Global(rdkafka::types::RDKafkaErrorCode::OperationTimedOut);
+    let late = KafkaError::Global(Code::OperationTimedOut);
     Err(consumer.context().error(&doing, late))
 }

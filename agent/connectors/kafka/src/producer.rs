@@ -141,7 +141,7 @@ impl Producer {
     fn flush_blocking(&self) -> Result<()> {
         let deadline = Instant::now() + self.flush_max;
         while self.producer.in_flight_count() > 0 {
-            if let Some(error) = self.producer.context().undelivered("writing") {
+            if let Some(error) = self.undelivered("writing") {
                 return Err(error);
             }
             if Instant::now() > deadline {
@@ -150,10 +150,24 @@ impl Producer {
             }
             thread::sleep(LOOK);
         }
-        match self.producer.context().undelivered("writing") {
+        match self.undelivered("writing") {
             Some(error) => Err(error),
             None => Ok(()),
         }
+    }
+
+    /// The error of a record that was not delivered. Those that a fenced producer had in its queue
+    /// are given back without the cause.
+    fn undelivered(&self, doing: &str) -> Option<Error> {
+        let error = self.producer.context().undelivered(doing)?;
+        Some(if self.is_fenced() { fenced(doing) } else { error })
+    }
+
+    fn is_fenced(&self) -> bool {
+        matches!(
+            self.producer.client().fatal_error(),
+            Some((Code::ProducerFenced | Code::Fenced | Code::InvalidProducerEpoch, _))
+        )
     }
 
     /// Commits the transaction.
@@ -181,20 +195,8 @@ impl Producer {
     }
 
     fn error(&self, doing: &str, error: KafkaError) -> Error {
-        if let KafkaError::Transaction(inner) = &error
-            && inner.txn_requires_abort()
-            && let Some(undelivered) = self.producer.context().undelivered(doing)
-        {
-            return undelivered;
-        }
         let error = self.producer.context().error(doing, error);
-        // A producer that is beyond repair shows the cause from beside.
-        match self.producer.client().fatal_error() {
-            Some((Code::ProducerFenced | Code::Fenced | Code::InvalidProducerEpoch, _)) => {
-                fenced(doing)
-            }
-            _ => error,
-        }
+        if self.is_fenced() { fenced(doing) } else { error }
     }
 }
 
