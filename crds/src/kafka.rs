@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::connection::{SecretReference, Tls};
 
-/// Topics that changes are written to.
+/// Topics that changes are written to: one per table, and beside them `{source}.sluice.schemas`,
+/// `{source}.sluice.control` and `{source}.sluice.positions` (of a ReplicaSink, with its own name).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KafkaTransport {
@@ -21,7 +22,10 @@ pub struct KafkaTransport {
     pub bootstrap_servers: String,
     /// The name of each table's topic; `{source}`, `{schema}` and `{table}` are filled in.
     #[serde(default = "default_topic")]
-    #[schemars(length(min = 1, max = 249))]
+    #[schemars(
+        length(min = 1, max = 249),
+        regex(pattern = r"^([a-zA-Z0-9._-]|\{(source|schema|table)\})+$")
+    )]
     #[x_kube(
         validation = Rule::new("self.contains('{table}')")
             .message("must contain {table}, so that each table has a topic of its own"),

@@ -119,7 +119,7 @@ pub struct ReplicaSinkSpec {
     /// OpenSearch indexes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opensearch: Option<OpensearchSink>,
-    /// Kafka topics.
+    /// Kafka topics, as a replica of their own. `apply.deletes: Soft` is not possible here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kafka: Option<KafkaTransport>,
     /// Which tables arrive, where and in which shape. Without it, every table of the source under

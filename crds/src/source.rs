@@ -100,7 +100,8 @@ pub struct ReplicationSourceSpec {
     /// A PostgreSQL database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postgres: Option<PostgresSource>,
-    /// Topics that another capture, such as Debezium, writes.
+    /// Topics that another capture, such as Debezium, writes. They are read from their beginning;
+    /// `snapshot` and `onPositionLost` have no effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kafka_topics: Option<ForeignTopics>,
     /// Which tables are captured. Needed with `mysql` and `postgres`.
@@ -117,10 +118,12 @@ pub struct ReplicationSourceSpec {
     #[schemars(range(min = 1, max = 3600))]
     pub heartbeat_seconds: u32,
     /// Whether capture is stopped. The position is kept, but the source must keep its log as well.
+    /// Without `kafka`, this stops the source's sinks; with it, they go on with what is in Kafka.
     #[serde(default)]
     pub paused: bool,
-    /// Kafka as the transport to the sinks: a buffer, replay and more than one apply agent.
-    /// Without it, the agent writes directly to the target.
+    /// Kafka as the transport to the sinks: an agent of the source's own writes every change to
+    /// topics, once, and the agent of each sink applies them from there. Without it, the agent of
+    /// a sink reads the database itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kafka: Option<KafkaTransport>,
     /// How the agent's pods are run.

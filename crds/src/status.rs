@@ -121,6 +121,9 @@ pub struct Lag {
     /// Bytes of log that have not arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<i64>,
+    /// Records of Kafka topics that have not arrived, where a replica is fed by Kafka.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<i64>,
 }
 
 /// How far the copy of present rows is.

@@ -188,6 +188,9 @@ fn expected_form(path: &str, pattern: &str) -> String {
         "target" => "must be schema.table without * and ?, such as sales.orders".to_owned(),
         "host" => "must be a host name or address alone, without scheme, user or path".to_owned(),
         "maxDelay" => "must be a whole number and a unit (ms, s or m), such as 100ms".to_owned(),
+        "topic" => {
+            "can have letters, digits, ., _ and - besides {source}, {schema} and {table}".to_owned()
+        }
         "bootstrapServers" => "must be host:port, several separated by commas".to_owned(),
         "url" | "endpoint" => "must be http(s)://host without user or password".to_owned(),
         "schedule" => "must be five cron fields, such as 0 3 * * *".to_owned(),
