@@ -30,7 +30,7 @@ use sluice_agent_api::config::{AgentConfig, SourceConfig};
 use sluice_crds::{ReplicaSink, ReplicationSource};
 
 use crate::{
-    model::{AGENT, ObjectKey, ValidatedSink, ValidatedSource},
+    model::{ObjectKey, Role, ValidatedAgent, ValidatedSource},
     names,
 };
 
@@ -91,42 +91,47 @@ impl CheckResources {
     }
 }
 
-/// The objects of a ReplicaSink's agent.
-pub(crate) fn agent(sink: &ValidatedSink, extras: Extras) -> Result<AgentResources, BuildError> {
-    let config = json_of(&sink.config)?;
+/// The objects of an agent.
+pub(crate) fn agent(agent: &ValidatedAgent, extras: Extras) -> Result<AgentResources, BuildError> {
+    let config = json_of(&agent.config)?;
     let mut resources = AgentResources {
-        service_account: service_account::build(sink),
-        config_map: config_map::agent(sink, &config),
-        service: service::build(sink),
-        pod_disruption_budget: pod_disruption_budget::build(sink),
-        network_policy: extras.network_policy.then(|| network_policy::build(sink)),
-        pod_monitor: extras.pod_monitor.then(|| pod_monitor::build(sink)),
-        stateful_set: stateful_set::build(sink, &config),
+        service_account: service_account::build(agent),
+        config_map: config_map::agent(agent, &config),
+        service: service::build(agent),
+        pod_disruption_budget: pod_disruption_budget::build(agent),
+        network_policy: extras.network_policy.then(|| network_policy::build(agent)),
+        pod_monitor: extras.pod_monitor.then(|| pod_monitor::build(agent)),
+        stateful_set: stateful_set::build(agent, &config),
     };
     let hash = resources.hash()?;
     stateful_set::seal(&mut resources.stateful_set, &hash, extras);
     Ok(resources)
 }
 
-/// The objects of a ReplicaSink's check.
-pub(crate) fn sink_check(sink: &ValidatedSink) -> Result<CheckResources, BuildError> {
+/// The objects of the check of an agent's prerequisites.
+pub(crate) fn agent_check(agent: &ValidatedAgent) -> Result<CheckResources, BuildError> {
     // What is copied again has no prerequisites of its own.
     let config = json_of(&AgentConfig {
         resnapshot: None,
-        ..sink.config.clone()
+        ..agent.config.clone()
     })?;
-    let owner = Owner::sink(sink);
-    let labels = names::sink_check_labels(&sink.key.name);
+    let name = &agent.key.name;
     let check = check_job::Check {
-        owner,
-        labels,
+        owner: Owner::agent(agent),
+        labels: match agent.role {
+            Role::Replica => names::sink_check_labels(name),
+            Role::Capture => names::source_check_labels(name),
+        },
         config: &config,
         config_flag: "--config",
-        pod: &sink.pod,
-        secrets: &sink.secrets,
+        pod: &agent.pod,
+        secrets: &agent.secrets,
     };
     let content = check.content()?;
-    Ok(check.build(&names::sink_check(&sink.key.name, &content)))
+    Ok(check.build(&match agent.role {
+        Role::Replica => names::sink_check(name, &content),
+        Role::Capture => names::source_check(name, &content),
+    }))
 }
 
 /// The objects of a ReplicationSource's check.
@@ -154,8 +159,11 @@ struct Owner {
 }
 
 impl Owner {
-    fn sink(sink: &ValidatedSink) -> Self {
-        Self::new::<ReplicaSink>(&sink.key, &sink.uid)
+    fn agent(agent: &ValidatedAgent) -> Self {
+        match agent.role {
+            Role::Replica => Self::new::<ReplicaSink>(&agent.key, &agent.uid),
+            Role::Capture => Self::new::<ReplicationSource>(&agent.key, &agent.uid),
+        }
     }
 
     fn source(source: &ValidatedSource) -> Self {
@@ -188,15 +196,16 @@ impl Owner {
 }
 
 /// The metadata that all objects of an agent share.
-fn agent_metadata(sink: &ValidatedSink) -> ObjectMeta {
-    let labels = names::agent_labels(&sink.key.name);
-    Owner::sink(sink).metadata(&names::agent(&sink.key.name), labels)
+fn agent_metadata(agent: &ValidatedAgent) -> ObjectMeta {
+    let (role, name) = (agent.role, &agent.key.name);
+    let labels = names::agent_labels(role, name);
+    Owner::agent(agent).metadata(&names::of_role(role, name), labels)
 }
 
 /// Finds an agent's pods.
-fn agent_selector(sink: &ValidatedSink) -> LabelSelector {
+fn agent_selector(agent: &ValidatedAgent) -> LabelSelector {
     LabelSelector {
-        match_labels: Some(names::sink_selector(&sink.key.name, AGENT)),
+        match_labels: Some(names::agent_selector(agent.role, &agent.key.name)),
         ..LabelSelector::default()
     }
 }

@@ -5,13 +5,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::{api::apps::v1::StatefulSet, jiff::Timestamp};
-use sluice_agent_api::config::SourceSystem;
-use sluice_convert::{SecretUse, sink_secrets, source_secrets};
-use sluice_crds::{ReplicaSink, ReplicationSource};
+use sluice_agent_api::{AgentConfig, config::SourceSystem};
+use sluice_convert::{SecretUse, sink_secrets, source_secrets, upstream_secrets};
+use sluice_crds::{ReplicaSink, ReplicationSource, agent::AgentTemplate};
 
 use crate::{
     context::Context,
-    model::ObjectKey,
+    model::{ObjectKey, Role},
     names,
     secrets::SecretDigest,
     upgrade::{self, Agent, Turn},
@@ -52,17 +52,12 @@ pub(crate) async fn sink(
     sink: Arc<ReplicaSink>,
     source: Arc<ReplicationSource>,
 ) -> Result<DereferencedSink, DereferenceError> {
-    let mut uses = source_secrets(&source);
+    let mut uses = upstream_secrets(&source);
     uses.extend(sink_secrets(&sink));
     let secrets = secrets(context, key, &uses).await?;
     let turn = turn(context, key, &sink);
-    let server_id = sluice_convert::agent_config(&source, &sink)
-        .ok()
-        .map(|config| {
-            let SourceSystem::Mysql(mysql) = &config.source.system;
-            let ids = &context.server_ids;
-            ids.give(&context.caches, key, mysql.server_id)
-        });
+    let config = sluice_convert::agent_config(&source, &sink).ok();
+    let server_id = config.and_then(|config| server_id(context, key, &config));
     Ok(DereferencedSink {
         sink,
         source,
@@ -70,6 +65,45 @@ pub(crate) async fn sink(
         turn,
         server_id,
     })
+}
+
+/// A ReplicationSource that is captured into Kafka, and what it refers to.
+pub(crate) struct DereferencedCapture {
+    pub(crate) source: Arc<ReplicationSource>,
+    /// What its agent is to do.
+    pub(crate) config: AgentConfig,
+    pub(crate) secrets: SecretContents,
+    /// Which image is to run now.
+    pub(crate) turn: Turn,
+    /// Its replica id towards MySQL.
+    pub(crate) server_id: Option<u32>,
+}
+
+/// Looks up what a ReplicationSource refers to whose agent is to do this.
+pub(crate) async fn capture(
+    context: &Context,
+    key: &ObjectKey,
+    source: &ReplicationSource,
+    config: AgentConfig,
+) -> Result<DereferencedCapture, DereferenceError> {
+    let identity = names::identity(Role::Capture, key);
+    Ok(DereferencedCapture {
+        secrets: secrets(context, key, &source_secrets(source)).await?,
+        turn: capture_turn(context, key, source),
+        server_id: server_id(context, &identity, &config),
+        source: Arc::new(source.clone()),
+        config,
+    })
+}
+
+fn server_id(context: &Context, identity: &ObjectKey, config: &AgentConfig) -> Option<u32> {
+    match &config.source.system {
+        SourceSystem::Mysql(mysql) => {
+            let ids = &context.server_ids;
+            Some(ids.give(&context.caches, identity, mysql.server_id))
+        }
+        SourceSystem::Kafka(_) => None,
+    }
 }
 
 /// The content of the Secrets that a ReplicationSource refers to.
@@ -87,14 +121,38 @@ pub(crate) fn stateful_set(context: &Context, sink: &ObjectKey) -> Option<Arc<St
     stateful_sets.get(&sink.sibling(names::agent(&sink.name)))
 }
 
+/// The StatefulSet of a ReplicationSource's own agent.
+pub(crate) fn capture_stateful_set(
+    context: &Context,
+    source: &ObjectKey,
+) -> Option<Arc<StatefulSet>> {
+    let stateful_sets = &context.caches.stateful_sets;
+    stateful_sets.get(&source.sibling(names::capture(&source.name)))
+}
+
 /// Which image a ReplicaSink's agent is to run now.
 pub(crate) fn turn(context: &Context, key: &ObjectKey, sink: &ReplicaSink) -> Turn {
-    let template = sink.spec.agent.as_ref();
+    let own = stateful_set(context, key);
+    turn_of(context, key, sink.spec.agent.as_ref(), own)
+}
+
+/// Which image a ReplicationSource's agent is to run now.
+pub(crate) fn capture_turn(context: &Context, key: &ObjectKey, source: &ReplicationSource) -> Turn {
+    let own = capture_stateful_set(context, key);
+    let identity = names::identity(Role::Capture, key);
+    turn_of(context, &identity, source.spec.agent.as_ref(), own)
+}
+
+fn turn_of(
+    context: &Context,
+    key: &ObjectKey,
+    template: Option<&AgentTemplate>,
+    own: Option<Arc<StatefulSet>>,
+) -> Turn {
     if let Some(image) = template.and_then(|template| template.image.as_deref()) {
         return Turn::at_once(image);
     }
     let image = &context.settings.arguments.agent_image;
-    let own = stateful_set(context, key);
     let own = own.as_deref().and_then(Agent::of);
     // Nearly always: there is nobody to look at.
     if own.is_none_or(|own| own.image == *image && own.upgrade.is_none()) {

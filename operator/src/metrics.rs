@@ -289,6 +289,7 @@ mod tests {
             lag: Some(Lag {
                 seconds: Some(0.25),
                 bytes: None,
+                records: None,
             }),
             ..ReplicaSinkStatus::default()
         };

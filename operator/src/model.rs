@@ -1,7 +1,7 @@
 //! What the steps of a reconcile hand to each other.
 //!
 //! A custom resource is *dereferenced* (everything that it refers to is looked up), *validated*
-//! ([`ValidatedSink`], [`ValidatedSource`]: from here on nothing reads a raw spec), *built* and
+//! ([`ValidatedAgent`], [`ValidatedSource`]: from here on nothing reads a raw spec), *built* and
 //! *applied*; then its agent is *observed* ([`Observation`]), and [`SinkFacts`] or [`SourceFacts`]
 //! become its status.
 //!
@@ -76,15 +76,27 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// A ReplicaSink and its ReplicationSource, as an agent is made of them.
+/// Which kind of resource an agent belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It keeps a ReplicaSink in step.
+    Replica,
+    /// It captures a ReplicationSource into Kafka.
+    Capture,
+}
+
+/// What an agent is made of: a ReplicaSink and its ReplicationSource, or a ReplicationSource that is
+/// captured into Kafka.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ValidatedSink {
-    /// Of the ReplicaSink.
+pub(crate) struct ValidatedAgent {
+    /// What it is for.
+    pub(crate) role: Role,
+    /// Of the resource that it belongs to.
     pub(crate) key: ObjectKey,
-    /// Of the ReplicaSink, for the owner reference.
+    /// Of the same resource, for the owner reference.
     pub(crate) uid: String,
-    /// The ReplicationSource's name.
-    pub(crate) source_name: String,
+    /// How many pods there are to be, unless it is paused.
+    pub(crate) replicas: u32,
     /// What the agent is to do; its server id and its resnapshot request are final.
     pub(crate) config: AgentConfig,
     /// How its pod is run, completed with what the operator was installed with.
@@ -207,6 +219,8 @@ pub(crate) struct SourceFacts {
     /// The latest status (as computed, not as last written) of every ReplicaSink that names it, by
     /// name; none of it yet for a sink that was not reconciled since this operator started.
     pub(crate) sinks: BTreeMap<String, Option<Arc<ReplicaSinkStatus>>>,
+    /// What was seen of its own agent, where it is captured into Kafka.
+    pub(crate) capture: Option<Observation>,
 }
 
 /// What was seen of a ReplicaSink's check, pod and agent.
@@ -225,7 +239,7 @@ pub(crate) struct Observation {
 /// What matters of an agent's StatefulSet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StatefulSetState {
-    /// Replicas that it was asked for: 0 or 1.
+    /// Replicas that it was asked for; 0 while paused.
     pub(crate) replicas: i32,
     /// Replicas that there are, for the scale subresource.
     pub(crate) replicas_present: i32,

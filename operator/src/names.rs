@@ -7,35 +7,80 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
+use kube::{Resource, ResourceExt as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::model::{
-    AGENT, CHECK, COMPONENT_LABEL, MANAGED_BY_LABEL, MANAGER, SINK_LABEL, SOURCE_LABEL,
+    AGENT, CHECK, COMPONENT_LABEL, MANAGED_BY_LABEL, MANAGER, ObjectKey, Role, SINK_LABEL,
+    SOURCE_LABEL,
 };
 
 /// The longest name of a StatefulSet whose pods can be made: `controller-revision-hash` is the
 /// name, a dash and ten characters, in the 63 of a label.
 const NAME_LENGTH_MAX: usize = 52;
 const AGENT_SUFFIX: &str = "-agent";
+const CAPTURE_SUFFIX: &str = "-capture";
 const HASH_LENGTH: usize = 8;
 
 /// The name of a ReplicaSink's StatefulSet, and of everything that goes with it.
 pub(crate) fn agent(sink: &str) -> String {
-    let name = format!("{sink}{AGENT_SUFFIX}");
+    suffixed(sink, AGENT_SUFFIX)
+}
+
+fn suffixed(owner: &str, suffix: &str) -> String {
+    let name = format!("{owner}{suffix}");
     if is_label(&name) && name.len() <= NAME_LENGTH_MAX {
         return name;
     }
-    let room = NAME_LENGTH_MAX - AGENT_SUFFIX.len() - HASH_LENGTH - "s--".len();
-    let plain: String = sink.replace('.', "-").chars().take(room).collect();
+    let room = NAME_LENGTH_MAX - suffix.len() - HASH_LENGTH - "s--".len();
+    let plain: String = owner.replace('.', "-").chars().take(room).collect();
     let plain = plain.trim_end_matches('-');
     let prefix = if begins_with_letter(plain) { "" } else { "s-" };
-    let hash = short_hash(sink.as_bytes());
-    format!("{prefix}{plain}-{hash}{AGENT_SUFFIX}")
+    let hash = short_hash(owner.as_bytes());
+    format!("{prefix}{plain}-{hash}{suffix}")
 }
 
-/// The name of an agent's only pod.
-pub(crate) fn agent_pod(sink: &str) -> String {
-    format!("{}-0", agent(sink))
+/// The name of the StatefulSet of a ReplicationSource's own agent, and of everything that goes with it.
+pub(crate) fn capture(source: &str) -> String {
+    suffixed(source, CAPTURE_SUFFIX)
+}
+
+/// The name of an agent's StatefulSet, by what it is for.
+pub(crate) fn of_role(role: Role, owner: &str) -> String {
+    match role {
+        Role::Replica => agent(owner),
+        Role::Capture => capture(owner),
+    }
+}
+
+/// The name of the first pod of a StatefulSet.
+pub(crate) fn first_pod(stateful_set: &str) -> String {
+    format!("{stateful_set}-0")
+}
+
+/// The label of an agent's objects, by what it is for.
+pub(crate) fn owner_label(role: Role) -> &'static str {
+    match role {
+        Role::Replica => SINK_LABEL,
+        Role::Capture => SOURCE_LABEL,
+    }
+}
+
+/// What tells the agent of a resource from all others, wherever agents of both roles are listed.
+pub(crate) fn identity(role: Role, owner: &ObjectKey) -> ObjectKey {
+    match role {
+        Role::Replica => owner.clone(),
+        // No resource can have this name.
+        Role::Capture => owner.sibling(format!("{}:capture", owner.name)),
+    }
+}
+
+/// The same by the labels of one of its objects; none for what is no agent's.
+pub(crate) fn identity_of<K: Resource>(object: &K) -> Option<ObjectKey> {
+    let key = ObjectKey::of(object);
+    let owner = |role| Some(key.sibling(object.labels().get(owner_label(role))?));
+    let sink = owner(Role::Replica);
+    sink.or_else(|| Some(identity(Role::Capture, &owner(Role::Capture)?)))
 }
 
 /// The name of a ReplicaSink's check Job with this content.
@@ -57,14 +102,14 @@ fn job(owner: &str, kind: &str, content: &[u8]) -> String {
     format!("{plain}-{kind}-{hash}")
 }
 
-/// The labels that find the pods of one component of a ReplicaSink.
-pub(crate) fn sink_selector(sink: &str, component: &'static str) -> BTreeMap<String, String> {
-    labels([(SINK_LABEL, sink), (COMPONENT_LABEL, component)])
+/// The labels that find the pods of an agent.
+pub(crate) fn agent_selector(role: Role, owner: &str) -> BTreeMap<String, String> {
+    labels([(owner_label(role), owner), (COMPONENT_LABEL, AGENT)])
 }
 
-/// The labels of everything that is made for a ReplicaSink's agent.
-pub(crate) fn agent_labels(sink: &str) -> BTreeMap<String, String> {
-    all_labels(SINK_LABEL, sink, AGENT)
+/// The labels of everything that is made for an agent.
+pub(crate) fn agent_labels(role: Role, owner: &str) -> BTreeMap<String, String> {
+    all_labels(owner_label(role), owner, AGENT)
 }
 
 /// The labels of a ReplicaSink's check Job and its pod.
@@ -126,7 +171,7 @@ mod tests {
     #[test]
     fn an_ordinary_name_is_kept() {
         assert_eq!(agent("shop-pg"), "shop-pg-agent");
-        assert_eq!(agent_pod("shop-pg"), "shop-pg-agent-0");
+        assert_eq!(first_pod(&capture("shop")), "shop-capture-0");
         assert!(sink_check("shop-pg", b"x").starts_with("shop-pg-check-"));
     }
 
@@ -144,7 +189,10 @@ mod tests {
             "a.b.c",
             "a-b.c",
         ];
-        let agents: Vec<String> = names.iter().map(|name| agent(name)).collect();
+        let of_sinks = names.iter().map(|name| agent(name));
+        let agents: Vec<String> = of_sinks
+            .chain(names.iter().map(|name| capture(name)))
+            .collect();
         for (index, name) in agents.iter().enumerate() {
             assert!(name.len() <= NAME_LENGTH_MAX, "{name} is too long");
             assert!(is_label(name), "{name} is no name for a Service");

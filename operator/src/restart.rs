@@ -6,6 +6,11 @@ use kube::{Resource, ResourceExt as _};
 /// pods are made again.
 pub(crate) const ANNOTATION: &str = "sluice.dev/restartedAt";
 
+/// What the pod template of a source's own agent carries.
+pub(crate) fn of_source<S: Resource>(source: &S) -> Option<String> {
+    source.annotations().get(ANNOTATION).cloned()
+}
+
 /// What a sink's pod template carries: a new value on either object makes a new pod.
 pub(crate) fn restarted_at<S: Resource, T: Resource>(source: &S, sink: &T) -> Option<String> {
     let source = source.annotations().get(ANNOTATION);

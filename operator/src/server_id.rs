@@ -12,10 +12,7 @@ use std::{
 
 use kube::ResourceExt as _;
 
-use crate::{
-    cache::Caches,
-    model::{ObjectKey, SINK_LABEL},
-};
+use crate::{cache::Caches, model::ObjectKey, names};
 
 /// Holds an agent's replica id.
 pub(crate) const ANNOTATION: &str = "sluice.dev/server-id";
@@ -32,14 +29,14 @@ pub(crate) struct ServerIds {
 }
 
 impl ServerIds {
-    /// The id of `sink`'s agent: the one that it has, else `proposed`, else the next free one.
+    /// The id of the agent that `sink` stands for (see [`names::identity`]): the one that it has, else `proposed`, else the next free one.
     pub(crate) fn give(&self, caches: &Caches, sink: &ObjectKey, proposed: u32) -> u32 {
         let mut present = HashMap::new();
         for stateful_set in caches.stateful_sets.all() {
             let id = stateful_set.annotations().get(ANNOTATION);
-            let owner = stateful_set.labels().get(SINK_LABEL);
+            let owner = names::identity_of(&*stateful_set);
             if let (Some(Ok(id)), Some(owner)) = (id.map(|id| id.parse()), owner) {
-                present.insert(id, ObjectKey::of(&*stateful_set).sibling(owner));
+                present.insert(id, owner);
             }
         }
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);

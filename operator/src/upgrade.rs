@@ -12,7 +12,7 @@ use k8s_openapi::{
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ObjectKey, SINK_LABEL};
+use crate::{model::ObjectKey, names};
 
 /// On a StatefulSet whose agent is being moved to another image: an [`Upgrade`] as JSON.
 pub(crate) const ANNOTATION: &str = "sluice.dev/upgrade";
@@ -45,7 +45,7 @@ impl Upgrade {
 /// What upgrades have to know about an agent.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Agent {
-    /// Its ReplicaSink.
+    /// Its ReplicaSink, or what stands for the ReplicationSource that it captures.
     pub(crate) sink: ObjectKey,
     /// The image that it is to run at present.
     pub(crate) image: String,
@@ -64,7 +64,7 @@ pub(crate) struct Agent {
 impl Agent {
     /// What a StatefulSet says; none for one that is not an agent's.
     pub(crate) fn of(stateful_set: &StatefulSet) -> Option<Self> {
-        let sink = stateful_set.labels().get(SINK_LABEL)?;
+        let sink = names::identity_of(stateful_set)?;
         let spec = stateful_set.spec.as_ref()?;
         let container = spec.template.spec.as_ref()?.containers.first()?;
         let replicas = spec.replicas.unwrap_or(1);
@@ -72,7 +72,7 @@ impl Agent {
         let observed = status.observed_generation == stateful_set.metadata.generation;
         let upgrade = stateful_set.annotations().get(ANNOTATION);
         Some(Self {
-            sink: ObjectKey::of(stateful_set).sibling(sink),
+            sink,
             image: container.image.clone().unwrap_or_default(),
             pinned: stateful_set.annotations().contains_key(PINNED_ANNOTATION),
             upgrade: upgrade.and_then(|text| serde_json::from_str(text).ok()),

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use kube::ResourceExt as _;
 use sluice_agent_api::config::SourceSystem;
-use sluice_convert::{ConvertError, SecretUse, sink_secrets, source_secrets};
-use sluice_crds::{ReplicaSink, ReplicationSource, agent::AgentTemplate};
+use sluice_convert::{ConvertError, SecretUse, sink_secrets, source_secrets, upstream_secrets};
+use sluice_crds::{ReplicationSource, agent::AgentTemplate};
 
 use crate::{
     context::Settings,
-    dereference::{DereferencedSink, SecretContents},
-    model::{ObjectKey, PodTemplate, Problem, Secrets, ValidatedSink, ValidatedSource},
+    dereference::{DereferencedCapture, DereferencedSink, SecretContents},
+    model::{ObjectKey, PodTemplate, Problem, Role, Secrets, ValidatedAgent, ValidatedSource},
     names, resnapshot, restart,
 };
 
@@ -65,20 +65,22 @@ impl ValidateError {
 pub(crate) fn sink(
     settings: &Settings,
     input: &DereferencedSink,
-) -> Result<ValidatedSink, ValidateError> {
+) -> Result<ValidatedAgent, ValidateError> {
     let (sink, source) = (&*input.sink, &*input.source);
     let mut config = sluice_convert::agent_config(source, sink)?;
-    let mut uses = source_secrets(source);
+    let mut uses = upstream_secrets(source);
     uses.extend(sink_secrets(sink));
     let secrets = secrets(&uses, &input.secrets)?;
-    let SourceSystem::Mysql(mysql) = &mut config.source.system;
-    mysql.server_id = input.server_id.unwrap_or(mysql.server_id);
-    config.resnapshot = resnapshot::request(sink);
+    if let SourceSystem::Mysql(mysql) = &mut config.source.system {
+        mysql.server_id = input.server_id.unwrap_or(mysql.server_id);
+        config.resnapshot = resnapshot::request(sink);
+    }
     let template = sink.spec.agent.clone().unwrap_or_default();
-    Ok(ValidatedSink {
+    Ok(ValidatedAgent {
+        role: Role::Replica,
         key: ObjectKey::of(sink),
         uid: sink.uid().unwrap_or_default(),
-        source_name: sink.spec.source_ref.name.clone(),
+        replicas: sink.spec.replicas,
         config,
         pod: PodTemplate {
             image: input.turn.image.clone(),
@@ -89,7 +91,7 @@ pub(crate) fn sink(
             restarted_at: restart::restarted_at(source, sink),
         },
         upgrade: input.turn.upgrade.clone(),
-        paused: is_paused(source, sink),
+        paused: sluice_convert::is_paused(source, sink),
         secrets,
     })
 }
@@ -120,9 +122,37 @@ pub(crate) fn source(
     })
 }
 
-/// Whether no agent is to run.
-pub(crate) fn is_paused(source: &ReplicationSource, sink: &ReplicaSink) -> bool {
-    source.spec.paused || sink.spec.paused
+/// What the agent is made of that captures a source into Kafka.
+pub(crate) fn capture(
+    settings: &Settings,
+    input: &DereferencedCapture,
+) -> Result<ValidatedAgent, ValidateError> {
+    let source = &*input.source;
+    let mut config = input.config.clone();
+    let secrets = secrets(&source_secrets(source), &input.secrets)?;
+    if let SourceSystem::Mysql(mysql) = &mut config.source.system {
+        mysql.server_id = input.server_id.unwrap_or(mysql.server_id);
+    }
+    config.resnapshot = resnapshot::request(source);
+    let template = source.spec.agent.clone().unwrap_or_default();
+    Ok(ValidatedAgent {
+        role: Role::Capture,
+        key: ObjectKey::of(source),
+        uid: source.uid().unwrap_or_default(),
+        replicas: 1,
+        config,
+        pod: PodTemplate {
+            image: input.turn.image.clone(),
+            pinned: template.image.is_some(),
+            image_pull_secrets: settings.arguments.agent_image_pull_secrets.clone(),
+            resources: resources(settings, &template),
+            template,
+            restarted_at: restart::of_source(source),
+        },
+        upgrade: input.turn.upgrade.clone(),
+        paused: source.spec.paused,
+        secrets,
+    })
 }
 
 fn resources(settings: &Settings, template: &AgentTemplate) -> ResourceRequirements {

@@ -18,7 +18,7 @@ use crate::{
     cache::{Cache, Caches, GuardedSink, GuardedSource},
     checks::has_ended,
     context::SharedContext,
-    model::{MANAGED_BY_LABEL, MANAGER},
+    model::{MANAGED_BY_LABEL, MANAGER, Role},
     names, relations,
     wake::Wake,
     watch::{Change, Events, Watches},
@@ -94,6 +94,8 @@ impl Watching {
             if change.after.is_none() {
                 let key = change.key();
                 own.checks.forget(&Wake::Source(key.clone()));
+                own.server_ids.forget(&names::identity(Role::Capture, &key));
+                own.applied.forget(&key.sibling(names::capture(&key.name)));
                 own.sources.forget(&key);
                 own.board.forget_source(&key);
             }

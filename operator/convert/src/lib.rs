@@ -189,6 +189,9 @@ fn check_pair(source: &ReplicationSource, sink: &ReplicaSink, checks: &mut Check
             "is that of the ReplicationSource's own spec.kafka: the agent would read what it writes",
         );
     }
+    // One agent reads all partitions: several would put each other out.
+    let from_topics = source.spec.kafka.is_some() || source.spec.kafka_topics.is_some();
+    checks.not_supported(from_topics && sink.spec.replicas > 1, "spec.replicas");
     if sink.spec.replicas > 1 && source.spec.kafka.is_none() && source.spec.kafka_topics.is_none() {
         checks.refuse(
             "spec.replicas",

@@ -6,12 +6,12 @@ use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::O
 
 use crate::{
     build::{agent_metadata, pod::CONFIG_FILE},
-    model::ValidatedSink,
+    model::ValidatedAgent,
 };
 
 /// An agent's configuration.
-pub(super) fn agent(sink: &ValidatedSink, config: &str) -> ConfigMap {
-    build(agent_metadata(sink), config)
+pub(super) fn agent(agent: &ValidatedAgent, config: &str) -> ConfigMap {
+    build(agent_metadata(agent), config)
 }
 
 /// A configuration under this name.

@@ -9,16 +9,16 @@ use k8s_openapi::{
 
 use crate::{
     build::{agent_metadata, agent_selector, pod::HTTP_PORT},
-    model::ValidatedSink,
+    model::ValidatedAgent,
 };
 
 /// Only the HTTP port is open. What an agent may reach is not limited here: where databases are,
 /// and how their names are looked up, is the cluster's own business.
-pub(super) fn build(sink: &ValidatedSink) -> NetworkPolicy {
+pub(super) fn build(agent: &ValidatedAgent) -> NetworkPolicy {
     NetworkPolicy {
-        metadata: agent_metadata(sink),
+        metadata: agent_metadata(agent),
         spec: Some(NetworkPolicySpec {
-            pod_selector: Some(agent_selector(sink)),
+            pod_selector: Some(agent_selector(agent)),
             policy_types: Some(vec!["Ingress".to_owned()]),
             ingress: Some(vec![NetworkPolicyIngressRule {
                 ports: Some(vec![NetworkPolicyPort {

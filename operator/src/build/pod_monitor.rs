@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     build::{agent_metadata, agent_selector, pod::HTTP_PORT_NAME},
-    model::ValidatedSink,
+    model::ValidatedAgent,
 };
 
 /// The kind, which is not part of Kubernetes.
@@ -18,12 +18,12 @@ pub(crate) fn resource() -> ApiResource {
 }
 
 /// The agent's `/metrics`, at the interval that Prometheus was installed with.
-pub(super) fn build(sink: &ValidatedSink) -> DynamicObject {
+pub(super) fn build(agent: &ValidatedAgent) -> DynamicObject {
     let spec = json!({
-        "selector": agent_selector(sink),
+        "selector": agent_selector(agent),
         "podMetricsEndpoints": [{"port": HTTP_PORT_NAME, "path": "/metrics"}],
     });
-    let metadata = agent_metadata(sink);
+    let metadata = agent_metadata(agent);
     let name = metadata.name.clone().unwrap_or_default();
     let mut monitor = DynamicObject::new(&name, &resource()).data(json!({"spec": spec}));
     monitor.metadata = metadata;

@@ -10,19 +10,19 @@ use crate::{
         agent_metadata,
         pod::{HTTP_PORT, HTTP_PORT_NAME},
     },
-    model::{AGENT, ValidatedSink},
+    model::ValidatedAgent,
     names,
 };
 
 /// A headless Service, which a StatefulSet needs for its pods' names. It also has the pods that are
 /// not Ready: their metrics are the interesting ones.
-pub(super) fn build(sink: &ValidatedSink) -> Service {
+pub(super) fn build(agent: &ValidatedAgent) -> Service {
     Service {
-        metadata: agent_metadata(sink),
+        metadata: agent_metadata(agent),
         spec: Some(ServiceSpec {
             cluster_ip: Some("None".to_owned()),
             publish_not_ready_addresses: Some(true),
-            selector: Some(names::sink_selector(&sink.key.name, AGENT)),
+            selector: Some(names::agent_selector(agent.role, &agent.key.name)),
             ports: Some(vec![ServicePort {
                 name: Some(HTTP_PORT_NAME.to_owned()),
                 port: HTTP_PORT,

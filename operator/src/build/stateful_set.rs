@@ -1,5 +1,5 @@
-//! The agent itself: at most one pod, because a StatefulSet never starts the next before the one
-//! before is gone.
+//! The agent itself: at most one pod of each number, because a StatefulSet never starts the next before
+//! the one before is gone.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::{
         Extras, agent_metadata, agent_selector,
         pod::{CONFIG_PATH, Pod, SECRETS_PATH, container, http_port, probe},
     },
-    model::ValidatedSink,
+    model::ValidatedAgent,
     names, resnapshot, server_id, upgrade,
 };
 
@@ -28,16 +28,16 @@ const EXTRAS_ANNOTATION: &str = "sluice.dev/extras";
 const GRACE_SECONDS: i64 = 30;
 
 /// The StatefulSet of an agent.
-pub(super) fn build(sink: &ValidatedSink, config: &str) -> StatefulSet {
-    let mut metadata = agent_metadata(sink);
-    metadata.annotations = Some(annotations(sink));
+pub(super) fn build(agent: &ValidatedAgent, config: &str) -> StatefulSet {
+    let mut metadata = agent_metadata(agent);
+    metadata.annotations = Some(annotations(agent));
     StatefulSet {
         metadata,
         spec: Some(StatefulSetSpec {
-            replicas: Some(i32::from(!sink.paused)),
-            service_name: Some(names::agent(&sink.key.name)),
-            selector: agent_selector(sink),
-            template: template(sink, config),
+            replicas: Some(replicas(agent)),
+            service_name: Some(names::of_role(agent.role, &agent.key.name)),
+            selector: agent_selector(agent),
+            template: template(agent, config),
             pod_management_policy: Some("Parallel".to_owned()),
             update_strategy: Some(StatefulSetUpdateStrategy {
                 type_: Some("RollingUpdate".to_owned()),
@@ -48,6 +48,13 @@ pub(super) fn build(sink: &ValidatedSink, config: &str) -> StatefulSet {
         }),
         ..StatefulSet::default()
     }
+}
+
+fn replicas(agent: &ValidatedAgent) -> i32 {
+    if agent.paused {
+        return 0;
+    }
+    i32::try_from(agent.replicas).unwrap_or(i32::MAX)
 }
 
 /// Writes down what it was applied together with.
@@ -78,26 +85,26 @@ pub(crate) fn extras(stateful_set: &StatefulSet) -> Extras {
     }
 }
 
-fn annotations(sink: &ValidatedSink) -> BTreeMap<String, String> {
-    let SourceSystem::Mysql(mysql) = &sink.config.source.system;
-    let mut annotations = BTreeMap::from([(
-        server_id::ANNOTATION.to_owned(),
-        mysql.server_id.to_string(),
-    )]);
-    if sink.pod.pinned {
+fn annotations(agent: &ValidatedAgent) -> BTreeMap<String, String> {
+    let mut annotations = BTreeMap::new();
+    if let SourceSystem::Mysql(mysql) = &agent.config.source.system {
+        let id = mysql.server_id.to_string();
+        annotations.insert(server_id::ANNOTATION.to_owned(), id);
+    }
+    if agent.pod.pinned {
         annotations.insert(upgrade::PINNED_ANNOTATION.to_owned(), "true".to_owned());
     }
-    let upgrade = sink.upgrade.as_ref();
+    let upgrade = agent.upgrade.as_ref();
     let upgrade = upgrade.and_then(|upgrade| serde_json::to_string(upgrade).ok());
     annotations.extend(upgrade.map(|text| (upgrade::ANNOTATION.to_owned(), text)));
-    let request = sink.config.resnapshot.as_ref();
+    let request = agent.config.resnapshot.as_ref();
     let request = request.and_then(|request| serde_json::to_string(request).ok());
     annotations.extend(request.map(|text| (resnapshot::REQUEST_ANNOTATION.to_owned(), text)));
     annotations
 }
 
-fn template(sink: &ValidatedSink, config: &str) -> PodTemplateSpec {
-    let name = names::agent(&sink.key.name);
+fn template(agent: &ValidatedAgent, config: &str) -> PodTemplateSpec {
+    let name = names::of_role(agent.role, &agent.key.name);
     let arguments = [
         "agent",
         "--config",
@@ -107,7 +114,7 @@ fn template(sink: &ValidatedSink, config: &str) -> PodTemplateSpec {
         "--listen",
         "0.0.0.0:8080",
     ];
-    let mut container = container("agent", &arguments, &sink.pod);
+    let mut container = container("agent", &arguments, &agent.pod);
     container.ports = Some(vec![http_port()]);
     container.startup_probe = Some(probe("/healthz", 1, 60));
     container.liveness_probe = Some(probe("/healthz", 10, 6));
@@ -115,8 +122,8 @@ fn template(sink: &ValidatedSink, config: &str) -> PodTemplateSpec {
     let pod = Pod {
         container,
         config_map: &name,
-        secrets: &sink.secrets,
-        template: &sink.pod,
+        secrets: &agent.secrets,
+        template: &agent.pod,
     };
     let mut annotations = BTreeMap::from([
         (
@@ -125,12 +132,15 @@ fn template(sink: &ValidatedSink, config: &str) -> PodTemplateSpec {
         ),
         (
             "sluice.dev/secret-hash".to_owned(),
-            sink.secrets.hash.clone(),
+            agent.secrets.hash.clone(),
         ),
     ]);
-    let restarted_at = sink.pod.restarted_at.clone();
+    let restarted_at = agent.pod.restarted_at.clone();
     annotations.extend(restarted_at.map(|at| ("sluice.dev/restarted-at".to_owned(), at)));
-    let mut template = pod.build(names::agent_labels(&sink.key.name), annotations);
+    let mut template = pod.build(
+        names::agent_labels(agent.role, &agent.key.name),
+        annotations,
+    );
     if let Some(spec) = &mut template.spec {
         spec.service_account_name = Some(name);
         spec.termination_grace_period_seconds = Some(GRACE_SECONDS);

@@ -7,7 +7,7 @@ use sluice_crds::{ReplicaSink, ReplicationSource, agent::AgentTemplate};
 
 use crate::{
     build::{self, Extras},
-    model::{ObjectKey, PodTemplate, Secrets, ValidatedSink, ValidatedSource},
+    model::{ObjectKey, PodTemplate, Role, Secrets, ValidatedAgent, ValidatedSource},
     upgrade::Upgrade,
 };
 
@@ -64,12 +64,13 @@ fn secrets(keys: &[(&str, &str)]) -> Secrets {
     secrets
 }
 
-fn validated_sink() -> ValidatedSink {
+fn validated_sink() -> ValidatedAgent {
     let sink = sink();
-    ValidatedSink {
+    ValidatedAgent {
+        role: Role::Replica,
         key: ObjectKey::of(&sink),
         uid: "uid-of-sink".to_owned(),
-        source_name: "shop".to_owned(),
+        replicas: 1,
         config: sluice_convert::agent_config(&source(), &sink).unwrap(),
         pod: pod(),
         upgrade: None,
@@ -84,6 +85,50 @@ fn validated_sink() -> ValidatedSink {
     }
 }
 
+fn captured_source() -> ReplicationSource {
+    let mut source = source();
+    source.spec.kafka = object(
+        "{bootstrapServers: 'kafka:9092', partitions: 8,
+          format: {avro: {schemaRegistry: {url: 'http://registry:8081'}}},
+          security: {protocol: SASL_SSL, sasl: {secretRef: {name: kafka-user}}}}",
+    );
+    source
+}
+
+/// The agent that captures a source into Kafka.
+fn validated_capture() -> ValidatedAgent {
+    let source = captured_source();
+    ValidatedAgent {
+        role: Role::Capture,
+        key: ObjectKey::of(&source),
+        uid: "uid-of-source".to_owned(),
+        replicas: 1,
+        config: sluice_convert::capture_config(&source).unwrap().unwrap(),
+        secrets: secrets(&[
+            ("shop-mysql", "username"),
+            ("shop-mysql", "password"),
+            ("kafka-user", "username"),
+            ("kafka-user", "password"),
+        ]),
+        ..validated_sink()
+    }
+}
+
+/// The agents that apply from there.
+fn validated_apply() -> ValidatedAgent {
+    ValidatedAgent {
+        replicas: 4,
+        config: sluice_convert::agent_config(&captured_source(), &sink()).unwrap(),
+        secrets: secrets(&[
+            ("kafka-user", "username"),
+            ("kafka-user", "password"),
+            ("shop-pg", "username"),
+            ("shop-pg", "password"),
+        ]),
+        ..validated_sink()
+    }
+}
+
 fn validated_source() -> ValidatedSource {
     ValidatedSource {
         key: ObjectKey::of(&source()),
@@ -95,7 +140,7 @@ fn validated_source() -> ValidatedSource {
 }
 
 /// A full-featured sink: everything that a resource can say about its pods.
-fn elaborate() -> ValidatedSink {
+fn elaborate() -> ValidatedAgent {
     let mut sink = validated_sink();
     sink.pod = PodTemplate {
         image: "registry/mine@sha256:0123".to_owned(),
@@ -150,8 +195,32 @@ fn an_agent_with_everything() {
 }
 
 #[test]
+fn the_agent_of_a_source_that_is_captured_into_kafka() {
+    let resources = build::agent(&validated_capture(), NO_EXTRAS).unwrap();
+    insta::assert_snapshot!(yaml(&resources));
+}
+
+#[test]
+fn agents_that_apply_from_kafka() {
+    let resources = build::agent(&validated_apply(), NO_EXTRAS).unwrap();
+    insta::assert_snapshot!(yaml(&resources));
+}
+
+#[test]
+fn the_check_of_a_source_is_that_of_its_agent() {
+    let check = build::agent_check(&validated_capture()).unwrap();
+    assert!(
+        check.name().starts_with("shop-source-check-"),
+        "{}",
+        check.name()
+    );
+    let labels = check.job.metadata.labels.unwrap();
+    assert_eq!(labels["sluice.dev/source"], "shop");
+}
+
+#[test]
 fn the_check_of_a_sink() {
-    insta::assert_snapshot!(yaml(&build::sink_check(&validated_sink()).unwrap()));
+    insta::assert_snapshot!(yaml(&build::agent_check(&validated_sink()).unwrap()));
 }
 
 #[test]
@@ -161,7 +230,7 @@ fn the_check_of_a_source() {
 
 #[test]
 fn a_paused_sink_has_an_agent_without_pods() {
-    let paused = ValidatedSink {
+    let paused = ValidatedAgent {
         paused: true,
         ..validated_sink()
     };
@@ -178,10 +247,10 @@ fn the_same_is_built_twice() {
 
 #[test]
 fn what_decides_about_a_check_is_in_its_name() {
-    let name = |change: fn(&mut ValidatedSink)| {
+    let name = |change: fn(&mut ValidatedAgent)| {
         let mut sink = validated_sink();
         change(&mut sink);
-        build::sink_check(&sink).unwrap().name().to_owned()
+        build::agent_check(&sink).unwrap().name().to_owned()
     };
     let ordinary = name(|_| {});
     assert_ne!(ordinary, name(|sink| sink.secrets.hash = "4567".to_owned()));

@@ -24,7 +24,7 @@ use crate::{
     controller::{APPLY_AGAIN_AFTER, StepError, requeue, retry_after, status_interval},
     dereference,
     memory::Memory,
-    model::{CheckState, Notice, ObjectKey, PausedBy, Problem, ValidatedSink},
+    model::{CheckState, Notice, ObjectKey, PausedBy, Problem, ValidatedAgent},
     preflight::{self, Preflight},
     unreadable,
     upgrade::Agent,
@@ -32,7 +32,7 @@ use crate::{
     wake::Wake,
 };
 
-pub(crate) use inputs::Inputs;
+pub(crate) use inputs::{Inputs, StatefulSetVersion};
 
 use inputs::version_of;
 use pass::Pass;
@@ -132,7 +132,7 @@ async fn steps(
         Err(problem) => return stopped(memory, problem.reason, problem.message),
     };
     let paused = paused_by(&source, sink);
-    if let Err(error) = request::take(context, key, sink, memory).await {
+    if let Err(error) = request::take(context, key, &source, sink, memory).await {
         return failed(memory, paused, &StepError::from(error));
     }
     missing::mend(context, key, memory);
@@ -210,7 +210,7 @@ async fn go_through(
 /// Applies the agent's objects unless the cluster has them already.
 async fn apply_agent(
     context: &Context,
-    validated: &ValidatedSink,
+    validated: &ValidatedAgent,
     present: Option<&StatefulSet>,
     memory: &SinkMemory,
 ) -> Result<Option<StatefulSet>, StepError> {
@@ -239,12 +239,12 @@ fn is_untouched(memory: &SinkMemory, present: Option<&StatefulSet>) -> bool {
 async fn check(
     context: &Context,
     key: &ObjectKey,
-    validated: &ValidatedSink,
+    validated: &ValidatedAgent,
     memory: &SinkMemory,
 ) -> Result<Preflight, StepError> {
     let owner = Wake::Sink(key.clone());
     let ended = memory.lock().check.clone();
-    let resources = build::sink_check(validated)?;
+    let resources = build::agent_check(validated)?;
     if validated.paused {
         context.checks.forget(&owner);
         let job = key.sibling(resources.name());
@@ -290,7 +290,7 @@ fn paused_by(source: &ReplicationSource, sink: &ReplicaSink) -> Option<PausedBy>
     if sink.spec.paused {
         return Some(PausedBy::Sink);
     }
-    source.spec.paused.then_some(PausedBy::Source)
+    sluice_convert::is_paused(source, sink).then_some(PausedBy::Source)
 }
 
 /// The outcome of something that has to be mended by a person or to come into being.

@@ -1,5 +1,6 @@
 //! The control loop over ReplicationSources: each one is checked, and is as its sinks are.
 
+mod capture;
 mod deletion;
 mod pass;
 mod request;
@@ -9,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::{Resource as _, ResourceExt as _, runtime::controller::Action};
 use sluice_convert::source_secrets;
 use sluice_crds::{ReplicationSource, ReplicationSourceStatus};
@@ -18,12 +20,13 @@ use crate::{
     build,
     cache::GuardedSource,
     context::{Context, SharedContext},
-    controller::{APPLY_AGAIN_AFTER, StepError, requeue, retry_after},
+    controller::{APPLY_AGAIN_AFTER, StepError, requeue, retry_after, status_interval},
     dereference,
     memory::Memory,
     model::{CheckState, ObjectKey, Problem},
     preflight::{self, Preflight},
-    unreadable, validate,
+    unreadable,
+    validate::{self, ValidateError},
     wake::Wake,
 };
 
@@ -39,6 +42,8 @@ pub(crate) struct Inputs {
     /// Resource versions of the Secrets, by name.
     secrets: Vec<(String, Option<String>)>,
     check: CheckState,
+    /// Of its own agent, where it is captured into Kafka.
+    capture: Option<capture::Inputs>,
 }
 
 /// What the steps came to.
@@ -88,7 +93,8 @@ pub(crate) async fn reconcile(object: Arc<GuardedSource>, context: SharedContext
         memory: &memory,
     };
     let wait = pass.run().await;
-    requeue([again_after, wait])
+    let asked = pass.has_agent().then(|| status_interval(&context));
+    requeue([again_after, wait, asked])
 }
 
 async fn steps(
@@ -97,7 +103,11 @@ async fn steps(
     source: &ReplicationSource,
     memory: &SourceMemory,
 ) -> Outcome {
-    if let Err(error) = request::hand_on(context, key, source).await {
+    let requested = match source.spec.kafka {
+        Some(_) => request::take(context, key, source, memory).await,
+        None => request::hand_on(context, key, source).await,
+    };
+    if let Err(error) = requested {
         return failed(memory, &StepError::from(error));
     }
     let inputs = inputs(context, key, source, memory);
@@ -105,13 +115,15 @@ async fn steps(
         return outcome;
     }
     match go_through(context, key, source, memory).await {
-        Ok(preflight) => {
+        Ok((preflight, applied)) => {
             let mut state = memory.lock();
             state.check.clone_from(&preflight.ended);
             state.problem = None;
             state.failures = 0;
+            let after = |capture: capture::Inputs| capture.after(applied.as_ref());
             state.inputs = Some(Inputs {
                 check: preflight.state.clone(),
+                capture: inputs.capture.map(after),
                 ..inputs
             });
             state.done_at = Some(Instant::now());
@@ -139,7 +151,11 @@ fn unchanged(memory: &SourceMemory, inputs: &Inputs) -> Option<Outcome> {
     let state = memory.lock();
     let recent = state.done_at?.elapsed() < APPLY_AGAIN_AFTER;
     let checked = matches!(inputs.check, CheckState::Passed(_) | CheckState::Disabled);
-    let settled = checked || state.problem.is_some();
+    let runs = inputs
+        .capture
+        .as_ref()
+        .is_none_or(capture::Inputs::is_settled);
+    let settled = (checked && runs) || state.problem.is_some();
     (recent && settled && state.inputs.as_ref() == Some(inputs)).then(|| Outcome {
         problem: state.problem.clone(),
         check: inputs.check.clone(),
@@ -148,13 +164,18 @@ fn unchanged(memory: &SourceMemory, inputs: &Inputs) -> Option<Outcome> {
     })
 }
 
-/// Dereference, validate, build, apply: a source has nothing but its check.
+/// Dereference, validate, build, apply: a source has nothing but its check, and its agent where it is
+/// captured into Kafka. Answers with the StatefulSet that was applied, if any was.
 async fn go_through(
     context: &Context,
     key: &ObjectKey,
     source: &ReplicationSource,
     memory: &SourceMemory,
-) -> Result<Preflight, StepError> {
+) -> Result<(Preflight, Option<StatefulSet>), StepError> {
+    let config = sluice_convert::capture_config(source).map_err(ValidateError::from)?;
+    if let Some(config) = config {
+        return capture::go_through(context, key, source, config, memory).await;
+    }
     let contents = dereference::source(context, key, source).await?;
     let validated = validate::source(&context.settings, source, &contents)?;
     let owner = Wake::Source(key.clone());
@@ -164,9 +185,10 @@ async fn go_through(
         context.checks.forget(&owner);
         let job = key.sibling(resources.name());
         let state = preflight::look(context, &job, ended.as_ref());
-        return Ok(Preflight::none(state, ended));
+        return Ok((Preflight::none(state, ended), None));
     }
-    Ok(preflight::run(context, owner, &resources, ended).await?)
+    let preflight = preflight::run(context, owner, &resources, ended).await?;
+    Ok((preflight, None))
 }
 
 fn inputs(
@@ -193,6 +215,7 @@ fn inputs(
             None if !context.settings.arguments.preflight => CheckState::Disabled,
             None => CheckState::Waiting,
         },
+        capture: capture::Inputs::gather(context, key, source),
     }
 }
 

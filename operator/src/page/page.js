@@ -164,7 +164,7 @@ function explain(part) {
   const { tables, snapshot } = item;
   const facts = [
     ["Position", item.position ?? "none yet"],
-    ["Lag", item.lag ? `${duration(item.lag.seconds)}, ${bytes(item.lag.bytes)} of log` : "not known"],
+    ["Lag", item.lag ? `${duration(item.lag.seconds)}, ${item.lag.records == null ? `${bytes(item.lag.bytes)} of log` : `${item.lag.records} records`}` : "not known"],
     ["Copied", snapshot
       ? `${snapshot.tablesDone} of ${snapshot.tablesTotal} tables, ${number(snapshot.rowsCopied)} rows`
       : "not known"],

@@ -203,6 +203,7 @@ fn a_source(
         problem: None,
         check: CheckState::Passed(sluice_agent_api::status::CheckReport::default()),
         sinks: sinks.iter().cloned().collect(),
+        capture: None,
     };
     source_status(&facts, None, now)
 }

@@ -13,6 +13,7 @@ pub(crate) fn lag(report: &AgentStatus) -> Option<Lag> {
     Some(Lag {
         seconds: lag.seconds.map(rounded_seconds),
         bytes: lag.bytes.map(whole),
+        records: lag.records.map(whole),
     })
 }
 
@@ -21,7 +22,8 @@ pub(crate) fn known_lag(report: &AgentStatus) -> Option<&AgentLag> {
     let stalled = report.stalled.as_ref();
     let silent = stalled.is_some_and(|stall| stall.on == StalledOn::Source);
     let lag = &report.lag;
-    (!silent && (lag.seconds.is_some() || lag.bytes.is_some())).then_some(lag)
+    (!silent && (lag.seconds.is_some() || lag.bytes.is_some() || lag.records.is_some()))
+        .then_some(lag)
 }
 
 /// The rate, to two significant digits; none while the agent connects.

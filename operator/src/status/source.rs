@@ -1,7 +1,9 @@
 //! The status of a ReplicationSource. In direct mode it has no agent of its own: it is as its
-//! sinks are.
+//! sinks are. Captured into Kafka, it is as its agent is.
 //!
 //! A sink that is paused on its own does not count, as long as another one is not.
+
+mod capture;
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use sluice_crds::{
@@ -32,6 +34,9 @@ pub(crate) fn source_status(
 ) -> ReplicationSourceStatus {
     let empty = ReplicationSourceStatus::default();
     let previous = previous.unwrap_or(&empty);
+    if let Some(observation) = &facts.capture {
+        return capture::status(facts, observation, previous, now);
+    }
     let sinks = active(facts);
     let ready = ready(facts, &sinks, &previous.conditions);
     let last_error = last_error(facts, &sinks, &ready, previous.last_error.as_ref(), now);
@@ -299,9 +304,11 @@ fn lag(sinks: &[Sink<'_>]) -> Option<Lag> {
     }
     let seconds: Option<Vec<f64>> = lags.iter().map(|lag| lag.seconds).collect();
     let bytes: Option<Vec<i64>> = lags.iter().map(|lag| lag.bytes).collect();
+    let records: Option<Vec<i64>> = lags.iter().map(|lag| lag.records).collect();
     Some(Lag {
         seconds: seconds.and_then(|seconds| seconds.into_iter().reduce(f64::max)),
         bytes: bytes.and_then(|bytes| bytes.into_iter().max()),
+        records: records.and_then(|records| records.into_iter().max()),
     })
 }
 

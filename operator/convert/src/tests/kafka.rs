@@ -86,11 +86,7 @@ fn its_sinks_read_the_topics_that_it_writes() {
             ("/spec/onPositionLost", json!("Resnapshot")),
         ],
     );
-    let config = convert(
-        captured.clone(),
-        changed(sink(), &[("/spec/replicas", json!(4))]),
-    )
-    .unwrap();
+    let config = convert(captured.clone(), sink()).unwrap();
     assert_eq!(config.pipeline, "prod/shop-pg");
     assert!(!config.is_capture());
     assert_eq!(config.snapshot.mode, SnapshotMode::Never);
@@ -106,7 +102,7 @@ fn its_sinks_read_the_topics_that_it_writes() {
 
 #[test]
 fn topics_of_others_need_no_tables() {
-    let config = convert(foreign(), changed(sink(), &[("/spec/replicas", json!(2))])).unwrap();
+    let config = convert(foreign(), sink()).unwrap();
     assert_eq!(config.source.include, ["*"]);
     assert_eq!(
         reads(&config).topics,
@@ -222,6 +218,8 @@ fn what_contradicts_itself_is_refused() {
             "{field}: expected {expected:?}, found {found:?}"
         );
     }
+    let several = changed(sink(), &[("/spec/replicas", json!(2))]);
+    assert!(refusal(captured(), several).contains("spec.replicas: not supported"));
     let none = changed(foreign(), &[("/spec/kafkaTopics/topics", json!([]))]);
     assert!(refusal(none, sink()).contains("spec.kafkaTopics.topics: must name"));
 }

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::{Resource, ResourceExt as _};
-use sluice_convert::{sink_secrets, source_secrets};
+use sluice_convert::{sink_secrets, upstream_secrets};
 use sluice_crds::{ReplicaSink, ReplicationSource};
 
 use crate::{
@@ -49,7 +49,9 @@ impl Inputs {
         source: &ReplicationSource,
         memory: &SinkMemory,
     ) -> Self {
-        let uses = source_secrets(source).into_iter().chain(sink_secrets(sink));
+        let uses = upstream_secrets(source)
+            .into_iter()
+            .chain(sink_secrets(sink));
         let mut names: Vec<String> = uses.map(|used| used.key.name).collect();
         names.dedup();
         let secrets = names.into_iter().map(|name| {

@@ -45,7 +45,7 @@ pub(super) fn pod(context: &Context, sink: &ObjectKey) -> Option<Arc<Pod>> {
     context
         .caches
         .pods
-        .get(&sink.sibling(names::agent_pod(&sink.name)))
+        .get(&sink.sibling(names::first_pod(&names::agent(&sink.name))))
 }
 
 /// The right to make a status, given back whatever happens.

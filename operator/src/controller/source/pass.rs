@@ -11,9 +11,9 @@ use crate::{
     apply,
     cache::GuardedSource,
     context::Context,
-    controller::source::{Outcome, SourceMemory},
+    controller::source::{Outcome, SourceMemory, capture},
     events,
-    model::{ObjectKey, SourceFacts},
+    model::{ObjectKey, Observation, SourceFacts},
     preflight,
     status::{self, Patch},
     wake::Wake,
@@ -81,7 +81,26 @@ impl Pass<'_> {
             problem: self.outcome.problem.clone(),
             check: preflight::explain(self.context, &owner, &self.outcome.check).await,
             sinks: sinks.collect(),
+            capture: self.observe().await,
         }
+    }
+
+    /// Whether there is an agent to be asked.
+    pub(super) fn has_agent(&self) -> bool {
+        let spec = self.object.0.as_ref().ok().map(|source| &source.spec);
+        spec.is_some_and(|spec| spec.kafka.is_some() && !spec.paused)
+    }
+
+    /// What is seen of the source's own agent, where it is to have one.
+    async fn observe(&self) -> Option<Observation> {
+        let source = self.object.0.as_ref().ok()?;
+        source.spec.kafka.as_ref()?;
+        let owner = Wake::Source(self.key.clone());
+        let observation = capture::observe(self.context, self.key, source, self.memory).await;
+        Some(Observation {
+            check: preflight::explain(self.context, &owner, &self.outcome.check).await,
+            ..observation
+        })
     }
 
     async fn write(

@@ -12,6 +12,7 @@ fn status() -> ReplicaSinkStatus {
         lag: Some(Lag {
             seconds: Some(0.2),
             bytes: Some(10),
+            records: None,
         }),
         rate: Some(Rate {
             rows_per_second: 10,
@@ -69,6 +70,7 @@ fn what_matters_is_written_every_three_seconds() {
         next.lag = Some(Lag {
             seconds: Some(9.0),
             bytes: None,
+            records: None,
         });
     };
     assert_eq!(due(lag, 103), Patch::Now);
@@ -88,6 +90,7 @@ fn figures_that_drift_are_written_twice_a_minute() {
         next.lag = Some(Lag {
             seconds: Some(1.3),
             bytes: Some(999),
+            records: None,
         });
     };
     assert_eq!(due(drift, 110), Patch::At(at(130)));

@@ -115,6 +115,7 @@ pub(crate) fn report() -> AgentStatus {
         lag: Lag {
             seconds: Some(0.234),
             bytes: Some(1804),
+            records: None,
         },
         snapshot: SnapshotProgress {
             tables_total: 2,

@@ -27,6 +27,7 @@ fn facts(sinks: Vec<(&str, Option<ReplicaSinkStatus>)>) -> SourceFacts {
         sinks: sinks
             .map(|(name, status)| (name.to_owned(), status.map(Arc::new)))
             .collect::<BTreeMap<_, _>>(),
+        capture: None,
     }
 }
 
