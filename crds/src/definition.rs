@@ -23,7 +23,7 @@ const KNOWN_FORMATS: [&str; 5] = ["int32", "int64", "float", "double", "date-tim
 const HOST: &str = r"^[^\s/@]+$";
 
 /// What each pattern means. A test finds those without words.
-const FORMS: [(&str, &str); 8] = [
+const FORMS: [(&str, &str); 9] = [
     (
         HOST,
         "must be a host name or address alone, without scheme, user, port or path",
@@ -39,6 +39,10 @@ const FORMS: [(&str, &str); 8] = [
     (
         r"^[^\s/@,]+:[0-9]+(,[^\s/@,]+:[0-9]+)*$",
         "must be host:port, several separated by commas",
+    ),
+    (
+        r"^([a-zA-Z0-9._-]|\{(source|schema|table)\})+$",
+        "can have letters, digits, ., _ and - besides {source}, {schema} and {table}",
     ),
     (
         r"^https?://[^\s@]+$",
