@@ -26,7 +26,9 @@ const BATCH: u64 = 10_000;
 async fn main() {
     let mut arguments = std::env::args().skip(1);
     let format = arguments.next().unwrap_or_else(|| "avro".into());
-    let rows: u64 = arguments.next().map_or(1_000_000, |rows| rows.parse().unwrap());
+    let rows: u64 = arguments
+        .next()
+        .map_or(1_000_000, |rows| rows.parse().unwrap());
     let format = match format.as_str() {
         "avro" => KafkaFormat::Avro {
             registry: RegistryConfig {
@@ -140,7 +142,10 @@ async fn main() {
 
 fn told(what: &str, rows: u64, began: Instant) {
     let seconds = began.elapsed().as_secs_f64();
-    println!("{what}: {rows} in {seconds:.2} s, {:.0}/s", rows as f64 / seconds);
+    println!(
+        "{what}: {rows} in {seconds:.2} s, {:.0}/s",
+        rows as f64 / seconds
+    );
 }
 
 fn orders() -> Arc<TableSchema> {

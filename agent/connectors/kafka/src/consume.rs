@@ -13,7 +13,10 @@ use rdkafka::{
     error::KafkaError,
     message::{Headers, OwnedMessage},
 };
-use sluice_agent_api::{SecretStore, kafka::{KafkaSourceConfig, KafkaTopics, OwnTopics}};
+use sluice_agent_api::{
+    SecretStore,
+    kafka::{KafkaSourceConfig, KafkaTopics, OwnTopics},
+};
 use sluice_avro::{Codec, Decoded, Operation};
 use sluice_core::{
     ChangeEvent, Error, LogPosition, Reason, Result, RowChange, RowOperation, SchemaChange,
@@ -303,7 +306,10 @@ impl Reading {
 
     /// The shapes of the selected tables, where the reading stands.
     pub(crate) fn tables(&self) -> Vec<Arc<TableSchema>> {
-        let tables = self.controls.iter().flat_map(|controls| controls.tables.values());
+        let tables = self
+            .controls
+            .iter()
+            .flat_map(|controls| controls.tables.values());
         tables
             .filter(|table| self.selection.contains(&table.id))
             .cloned()
@@ -448,7 +454,9 @@ impl Reading {
                 return Ok(Taken::Stuck);
             }
         }
-        let is_tombstone = said.as_ref().is_some_and(|said| said.kind == Kind::Tombstone);
+        let is_tombstone = said
+            .as_ref()
+            .is_some_and(|said| said.kind == Kind::Tombstone);
         let mut decoded = None;
         if !is_tombstone {
             let reader = &mut self.topics.get_mut(index).reader;
@@ -535,11 +543,12 @@ impl Reading {
             0 => message.timestamp().to_millis().unwrap_or(0),
             known => known,
         };
-        let kind = said.as_ref().map_or_else(|| kind_of(decoded.op), |said| said.kind);
+        let kind = said
+            .as_ref()
+            .map_or_else(|| kind_of(decoded.op), |said| said.kind);
         let transaction = said.as_ref().and_then(|said| said.transaction);
-        let (id, ordinal) = transaction.unwrap_or_else(|| {
-            (decoded.transaction.as_deref().unwrap_or_default(), 0)
-        });
+        let (id, ordinal) =
+            transaction.unwrap_or_else(|| (decoded.transaction.as_deref().unwrap_or_default(), 0));
         let partition = &mut topic.partitions[message.partition() as usize];
         partition.newest_micros = partition.newest_micros.max(time * 1000);
         let transaction = transaction_of(&mut self.newest, id, time * 1000);
@@ -695,7 +704,9 @@ fn headers<M: Message>(message: &M) -> (Option<&[u8]>, Option<&str>) {
             match header.key {
                 header::NAME => said = header.value,
                 header::LOST => {
-                    lost = header.value.and_then(|value| std::str::from_utf8(value).ok());
+                    lost = header
+                        .value
+                        .and_then(|value| std::str::from_utf8(value).ok());
                 }
                 _ => {}
             }
@@ -726,7 +737,11 @@ fn placed<M: Message>(error: Error, message: &M) -> Error {
 /// What is to be told of the shape of a record that another capture wrote. Records of several
 /// partitions may have an older shape for a while: what was told once is not told again.
 fn seen(topic: &mut Topic, table: &Arc<TableSchema>) -> Option<SchemaChange> {
-    if topic.seen.last().is_some_and(|last| Arc::ptr_eq(last, table)) || topic.seen.contains(table)
+    if topic
+        .seen
+        .last()
+        .is_some_and(|last| Arc::ptr_eq(last, table))
+        || topic.seen.contains(table)
     {
         return None;
     }

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use sluice_core::{
-    ChangeEvent, SchemaChange, SnapshotChunk, TableId, TableSchema,
-    event::ChunkMode, position::Frontier,
+    ChangeEvent, SchemaChange, SnapshotChunk, TableId, TableSchema, event::ChunkMode,
+    position::Frontier,
 };
 
 use crate::schemas::{Fingerprint, Shapes};
@@ -79,7 +79,12 @@ impl What {
 impl Control {
     /// The event as the pipeline knows it; `None` when its shape is not known.
     pub(crate) fn to_event(&self, shapes: &Shapes) -> Option<ChangeEvent> {
-        let shape = || self.event.shape().and_then(|shape| shapes.get(shape)).cloned();
+        let shape = || {
+            self.event
+                .shape()
+                .and_then(|shape| shapes.get(shape))
+                .cloned()
+        };
         let chunk = |table: Arc<TableSchema>, mode| {
             ChangeEvent::Chunk(SnapshotChunk {
                 table,

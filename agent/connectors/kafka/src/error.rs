@@ -49,7 +49,9 @@ fn judge(code: Code, fatal: bool) -> (Reason, Option<&'static str>) {
         ),
         Code::SSL => (
             Reason::TlsFailed,
-            Some("check security.protocol and security.tls (the authority's certificate, the name)"),
+            Some(
+                "check security.protocol and security.tls (the authority's certificate, the name)",
+            ),
         ),
         Code::TopicAuthorizationFailed => (
             Reason::MissingPrivilege,
@@ -146,7 +148,12 @@ mod tests {
     fn a_missing_privilege_comes_with_the_statement() {
         let error = classify_code("k:9092", "writing", Code::TopicAuthorizationFailed);
         assert_eq!(error.reason(), Reason::MissingPrivilege);
-        assert!(error.hint().unwrap_or_default().starts_with("kafka-acls --add"));
+        assert!(
+            error
+                .hint()
+                .unwrap_or_default()
+                .starts_with("kafka-acls --add")
+        );
     }
 
     #[test]

@@ -109,7 +109,9 @@ impl Lookup {
     pub(crate) async fn ends(&self, topic: &str, partitions: i32) -> Result<BTreeMap<i32, i64>> {
         let places = (0..partitions).map(|partition| (topic.to_owned(), partition));
         let ends = self.ends_of(places.collect()).await?;
-        let unnamed = ends.into_iter().map(|((_, partition), end)| (partition, end));
+        let unnamed = ends
+            .into_iter()
+            .map(|((_, partition), end)| (partition, end));
         Ok(unnamed.collect())
     }
 
@@ -152,7 +154,9 @@ impl Lookup {
                 Err(error) if is_passing(&error) && Instant::now() < deadline => {
                     tokio::time::sleep(AGAIN).await;
                 }
-                answer => return answer.map_err(|error| self.consumer.context().error(doing, error)),
+                answer => {
+                    return answer.map_err(|error| self.consumer.context().error(doing, error));
+                }
             }
         }
     }
@@ -206,16 +210,15 @@ pub(crate) fn ends(
     Ok(ends)
 }
 
-fn read(
-    config: &ClientConfig,
-    brokers: &str,
-    topic: &str,
-    from: i64,
-) -> Result<(Vec<Kept>, i64)> {
+fn read(config: &ClientConfig, brokers: &str, topic: &str, from: i64) -> Result<(Vec<Kept>, i64)> {
     let doing = format!("reading topic {topic}");
     let consumer = consumer(config, brokers)?;
     let mut place = TopicPartitionList::new();
-    let start = if from > 0 { Offset::Offset(from) } else { Offset::Beginning };
+    let start = if from > 0 {
+        Offset::Offset(from)
+    } else {
+        Offset::Beginning
+    };
     place
         .add_partition_offset(topic, 0, start)
         .and_then(|()| consumer.assign(&place))

@@ -68,7 +68,10 @@ async fn written(
     report.passed("Reachable", reached(settings.brokers(), brokers));
     let copies = kafka.replication_factor as usize;
     if copies <= brokers {
-        report.passed("Replication", format!("{copies} copies on {brokers} brokers"));
+        report.passed(
+            "Replication",
+            format!("{copies} copies on {brokers} brokers"),
+        );
     } else {
         let message = format!("{copies} copies are declared, and there are {brokers} brokers");
         report.failed(
@@ -150,7 +153,9 @@ async fn check_topics(
     match smallest {
         Some((size, name)) if size < MESSAGE_BYTES_COMMON => report.warning(
             "MessageSize",
-            format!("topic {name} takes records of up to {size} bytes: a larger row stops its table"),
+            format!(
+                "topic {name} takes records of up to {size} bytes: a larger row stops its table"
+            ),
             &format!(
                 "kafka-configs --alter --entity-type topics --entity-name {name} --add-config \
                  max.message.bytes={}",
@@ -229,7 +234,11 @@ async fn group_offsets(consumer: BaseConsumer<Context>, topics: Vec<String>) -> 
             return Ok(());
         }
         let asked = consumer.committed_offsets(list, std::time::Duration::from_secs(10));
-        let error = |error| consumer.context().error("asking for the group's offsets", error);
+        let error = |error| {
+            consumer
+                .context()
+                .error("asking for the group's offsets", error)
+        };
         let asked = asked.map_err(error)?;
         asked
             .elements()
@@ -283,7 +292,9 @@ impl<'a> Report<'a> {
                     wrong += 1;
                     self.error("Topics", error);
                 }
-                Finding::Odd(message, remedy) => self.warning("TopicSettings", message.clone(), remedy),
+                Finding::Odd(message, remedy) => {
+                    self.warning("TopicSettings", message.clone(), remedy)
+                }
             }
         }
         wrong

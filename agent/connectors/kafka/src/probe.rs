@@ -69,8 +69,10 @@ impl Probe {
     }
 
     fn answers(&self, ranges: Vec<Range>) -> KafkaResult<Vec<(i32, i64)>> {
-        let mut open: BTreeMap<i32, i64> =
-            ranges.into_iter().map(|(number, _, to)| (number, to)).collect();
+        let mut open: BTreeMap<i32, i64> = ranges
+            .into_iter()
+            .map(|(number, _, to)| (number, to))
+            .collect();
         let mut empty = Vec::new();
         let deadline = Instant::now() + LOOK_MAX;
         while !open.is_empty() && Instant::now() < deadline {

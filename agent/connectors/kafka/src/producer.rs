@@ -160,13 +160,20 @@ impl Producer {
     /// are given back without the cause.
     fn undelivered(&self, doing: &str) -> Option<Error> {
         let error = self.producer.context().undelivered(doing)?;
-        Some(if self.is_fenced() { fenced(doing) } else { error })
+        Some(if self.is_fenced() {
+            fenced(doing)
+        } else {
+            error
+        })
     }
 
     fn is_fenced(&self) -> bool {
         matches!(
             self.producer.client().fatal_error(),
-            Some((Code::ProducerFenced | Code::Fenced | Code::InvalidProducerEpoch, _))
+            Some((
+                Code::ProducerFenced | Code::Fenced | Code::InvalidProducerEpoch,
+                _
+            ))
         )
     }
 
@@ -196,7 +203,11 @@ impl Producer {
 
     fn error(&self, doing: &str, error: KafkaError) -> Error {
         let error = self.producer.context().error(doing, error);
-        if self.is_fenced() { fenced(doing) } else { error }
+        if self.is_fenced() {
+            fenced(doing)
+        } else {
+            error
+        }
     }
 }
 

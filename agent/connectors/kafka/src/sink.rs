@@ -133,11 +133,7 @@ impl KafkaSink {
         })
     }
 
-    async fn write_events(
-        &mut self,
-        session: &mut Session,
-        batch: &Batch,
-    ) -> Result<WriteOutcome> {
+    async fn write_events(&mut self, session: &mut Session, batch: &Batch) -> Result<WriteOutcome> {
         let mut outcome = WriteOutcome::default();
         let mut writer = Writer::new(session, &mut self.buffers);
         for (index, event) in batch.events.iter().enumerate() {

@@ -80,13 +80,8 @@ impl Source for KafkaSource {
                     .with_hint("let the new path copy every table again, or use another target"));
             }
         };
-        let mut reading = Reading::open(
-            &self.kafka,
-            self.selection.clone(),
-            &self.secrets,
-            offsets,
-        )
-        .await?;
+        let mut reading =
+            Reading::open(&self.kafka, self.selection.clone(), &self.secrets, offsets).await?;
         match &self.kafka.topics {
             KafkaTopics::Own(own) => reading.begin_own(own).await?,
             KafkaTopics::Foreign(patterns) => reading.discover(patterns).await?,
@@ -141,8 +136,7 @@ impl Source for KafkaSource {
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for ((topic, partition), offset) in offsets {
             if *offset > 0 {
-                let added =
-                    list.add_partition_offset(topic, *partition, Offset::Offset(*offset));
+                let added = list.add_partition_offset(topic, *partition, Offset::Offset(*offset));
                 added.map_err(|error| reading.error("committing offsets", error))?;
             }
         }

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use rdkafka::{
     ClientConfig,
-    admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication},
+    admin::{
+        AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
+    },
     config::FromClientConfigAndContext,
     types::RDKafkaErrorCode as Code,
 };
@@ -37,7 +39,11 @@ pub(crate) enum Purpose {
 impl Purpose {
     /// The purpose of a table's topic.
     pub(crate) fn of(table: &TableSchema) -> Self {
-        if table.has_key() { Self::Keyed } else { Self::Keyless }
+        if table.has_key() {
+            Self::Keyed
+        } else {
+            Self::Keyless
+        }
     }
 
     fn settings(self) -> Vec<(&'static str, String)> {
@@ -116,7 +122,10 @@ impl Topics {
         let partitions = match created {
             Created::New => declared.partitions,
             // Somebody else was faster.
-            Created::Exists => lookup.partitions(name).await?.unwrap_or(declared.partitions),
+            Created::Exists => lookup
+                .partitions(name)
+                .await?
+                .unwrap_or(declared.partitions),
         };
         Ok(Topic {
             partitions,
@@ -133,7 +142,11 @@ impl Topics {
     async fn create(&self, name: &str, declared: Declared) -> Result<Created> {
         let created = self.request(name, declared, false).await?;
         if matches!(created, Created::New) {
-            info!(topic = name, partitions = declared.partitions, "topic created");
+            info!(
+                topic = name,
+                partitions = declared.partitions,
+                "topic created"
+            );
         }
         Ok(created)
     }
@@ -231,7 +244,9 @@ pub(crate) fn findings(
     if is_own && partitions != 1 {
         let message = format!("topic {name} has {partitions} partitions and must have one");
         let error = Error::new(Reason::InvalidConfig, message);
-        findings.push(Finding::Wrong(error.with_hint("delete the topic, so that it is made anew")));
+        findings.push(Finding::Wrong(
+            error.with_hint("delete the topic, so that it is made anew"),
+        ));
     } else if partitions != declared.partitions {
         findings.push(Finding::Odd(
             format!(
@@ -248,7 +263,9 @@ pub(crate) fn findings(
     if compacted && matches!(declared.purpose, Purpose::Keyless | Purpose::Control) {
         let message = format!("topic {name} is compacted, but its records have no key");
         let error = Error::new(Reason::TargetIncompatible, message);
-        findings.push(Finding::Wrong(error.with_hint(alter("cleanup.policy=delete"))));
+        findings.push(Finding::Wrong(
+            error.with_hint(alter("cleanup.policy=delete")),
+        ));
     }
     let deletes = policy.contains("delete");
     let retention = settings.get("retention.ms").map(String::as_str);
@@ -273,7 +290,9 @@ fn check_name(name: &str) -> Result<()> {
         Reason::TargetIncompatible,
         format!("{name:?} can't be the name of a topic"),
     )
-    .with_hint("leave the table out, or give it a target name of letters, digits, '.', '_' and '-'"))
+    .with_hint(
+        "leave the table out, or give it a target name of letters, digits, '.', '_' and '-'",
+    ))
 }
 
 /// The topic of a table, in which characters that topics can't have are replaced by `_`, as
@@ -300,21 +319,43 @@ mod tests {
     }
 
     fn settings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let owned = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let owned = pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         owned.collect()
     }
 
     #[test]
     fn a_compacted_topic_can_not_take_records_without_a_key() {
-        let found = findings("t", 3, declared(Purpose::Keyless), &settings(&[("cleanup.policy", "compact")]));
-        assert!(matches!(&found[..], [Finding::Wrong(error)] if error.hint().unwrap().contains("cleanup.policy=delete")));
+        let found = findings(
+            "t",
+            3,
+            declared(Purpose::Keyless),
+            &settings(&[("cleanup.policy", "compact")]),
+        );
+        assert!(
+            matches!(&found[..], [Finding::Wrong(error)] if error.hint().unwrap().contains("cleanup.policy=delete"))
+        );
     }
 
     #[test]
     fn retention_and_partitions_that_differ_are_told() {
-        let found = findings("t", 2, declared(Purpose::Keyed), &settings(&[("cleanup.policy", "delete"), ("retention.ms", "1000")]));
+        let found = findings(
+            "t",
+            2,
+            declared(Purpose::Keyed),
+            &settings(&[("cleanup.policy", "delete"), ("retention.ms", "1000")]),
+        );
         assert_eq!(found.len(), 2);
-        assert!(findings("t", 3, declared(Purpose::Keyed), &settings(&[("cleanup.policy", "compact")])).is_empty());
+        assert!(
+            findings(
+                "t",
+                3,
+                declared(Purpose::Keyed),
+                &settings(&[("cleanup.policy", "compact")])
+            )
+            .is_empty()
+        );
     }
 
     #[test]

@@ -55,19 +55,46 @@ async fn schema_changes_come_between_the_rows_before_and_behind() {
 
     let mut events = Events::default();
     for id in 0..50 {
-        events = events.change(&table, 1, id, RowOperation::Insert { after: row(id as i64, "x") });
+        events = events.change(
+            &table,
+            1,
+            id,
+            RowOperation::Insert {
+                after: row(id as i64, "x"),
+            },
+        );
     }
-    events = events.end(1).schema(SchemaChange::Alter(Arc::clone(&wide))).end(2);
+    events = events
+        .end(1)
+        .schema(SchemaChange::Alter(Arc::clone(&wide)))
+        .end(2);
     for id in 50..90 {
-        events = events.change(&wide, 3, id, RowOperation::Insert { after: wide_row(id as i64) });
+        events = events.change(
+            &wide,
+            3,
+            id,
+            RowOperation::Insert {
+                after: wide_row(id as i64),
+            },
+        );
     }
-    events = events.end(3).schema(SchemaChange::Truncate(wide.id.clone())).end(4);
+    events = events
+        .end(3)
+        .schema(SchemaChange::Truncate(wide.id.clone()))
+        .end(4);
     sink.write(&events.0).await.unwrap();
     // The second half is another transaction of Kafka's.
     sink.commit(&position(4, &table)).await.unwrap();
     let mut events = Events::default();
     for id in 90..120 {
-        events = events.change(&wide, 5, id, RowOperation::Insert { after: wide_row(id as i64) });
+        events = events.change(
+            &wide,
+            5,
+            id,
+            RowOperation::Insert {
+                after: wide_row(id as i64),
+            },
+        );
     }
     events = events
         .end(5)
@@ -77,7 +104,14 @@ async fn schema_changes_come_between_the_rows_before_and_behind() {
         })
         .end(6);
     for id in 120..125 {
-        events = events.change(&renamed, 7, id, RowOperation::Insert { after: wide_row(id as i64) });
+        events = events.change(
+            &renamed,
+            7,
+            id,
+            RowOperation::Insert {
+                after: wide_row(id as i64),
+            },
+        );
     }
     events = events.end(7).schema(SchemaChange::Drop(moved)).end(8);
     sink.write(&events.0).await.unwrap();
@@ -106,7 +140,11 @@ async fn a_range_that_is_copied_again_is_emptied_first() {
     let mut sink = stand.ready(&table).await;
     let key = |id: i64| Some(Row::pack([Value::Int(id)]));
     let events = Events::default()
-        .chunk(&table, ChunkMode::Append, (0..40).map(|id| row(id, "a")).collect())
+        .chunk(
+            &table,
+            ChunkMode::Append,
+            (0..40).map(|id| row(id, "a")).collect(),
+        )
         .chunk(
             &table,
             ChunkMode::ReplaceRange {
@@ -149,7 +187,9 @@ async fn a_reader_that_stopped_before_a_schema_change_finds_it() {
     source.open(Some(&at)).await.unwrap();
     assert_eq!(source.tables().await.unwrap(), vec![table]);
     let (events, _) = read(&mut source, 1).await;
-    assert!(matches!(&events[0], ChangeEvent::Schema(SchemaChange::Alter(shape)) if *shape == wide));
+    assert!(
+        matches!(&events[0], ChangeEvent::Schema(SchemaChange::Alter(shape)) if *shape == wide)
+    );
     assert_eq!(ids(&events), vec![2]);
     assert_eq!(source.tables().await.unwrap(), vec![wide]);
 }

@@ -1,6 +1,6 @@
 //! Agents that are killed, agents that are replaced, and brokers that go.
 
-use std::{process::Command, time::Instant};
+use std::{net::TcpListener, process::Command, time::Instant};
 
 use sluice_core::{Class, Reason, Sink, Source};
 
@@ -41,7 +41,12 @@ async fn an_older_agent_is_fenced_and_does_not_come_back() {
     let table = notes();
     let mut older = stand.ready(&table).await;
     older
-        .write(&Events::default().insert(&table, 1, row(1, "older")).end(1).0)
+        .write(
+            &Events::default()
+                .insert(&table, 1, row(1, "older"))
+                .end(1)
+                .0,
+        )
         .await
         .unwrap();
     let mut newer = stand.sink();
@@ -53,7 +58,12 @@ async fn an_older_agent_is_fenced_and_does_not_come_back() {
     let refused = older.open().await.unwrap_err();
     assert_eq!(refused.reason(), Reason::Fenced, "{}", refused.report());
     newer
-        .write(&Events::default().insert(&table, 1, row(1, "newer")).end(1).0)
+        .write(
+            &Events::default()
+                .insert(&table, 1, row(1, "newer"))
+                .end(1)
+                .0,
+        )
         .await
         .unwrap();
     newer.commit(&position(1, &table)).await.unwrap();
@@ -61,15 +71,28 @@ async fn an_older_agent_is_fenced_and_does_not_come_back() {
     source.open(None).await.unwrap();
     let (events, _) = read(&mut source, 1).await;
     assert_eq!(ids(&events), vec![1]);
-    assert!(events.iter().any(|event| crate::support::told(event).contains("newer")));
+    assert!(
+        events
+            .iter()
+            .any(|event| crate::support::told(event).contains("newer"))
+    );
 }
 
 /// A broker of the test's own.
 struct Broker {
     state: std::path::PathBuf,
+    port: String,
 }
 
-const PORT: &str = "39392";
+/// A port that was free a moment ago, with free ones behind it for the broker's other listeners.
+fn free_port() -> u16 {
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    // Below the ports that the system hands out for outgoing connections.
+    let start = 20_000 + (std::process::id() % 10_000) as u16;
+    let mut ports = (start..32_000).step_by(4);
+    let free = |port: &u16| (*port..*port + 4).all(is_free);
+    ports.find(free).unwrap()
+}
 
 impl Broker {
     fn run(&self, arguments: &[&str]) {
@@ -77,7 +100,7 @@ impl Broker {
         let output = Command::new(servers)
             .args(arguments)
             .env("SLUICE_STATE", &self.state)
-            .env("SLUICE_KAFKA_PORT", PORT)
+            .env("SLUICE_KAFKA_PORT", &self.port)
             .output()
             .unwrap();
         let told = String::from_utf8_lossy(&output.stderr);
@@ -94,10 +117,11 @@ impl Drop for Broker {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_killed_inside_a_transaction_loses_and_doubles_nothing() {
     let state = std::env::temp_dir().join(format!("sluice-kafka-test-{}", std::process::id()));
-    let broker = Broker { state };
+    let port = free_port().to_string();
+    let broker = Broker { state, port };
     broker.run(&["up", "kafka"]);
     let mut stand = Stand::new();
-    stand.kafka.cluster.bootstrap_servers = format!("127.0.0.1:{PORT}");
+    stand.kafka.cluster.bootstrap_servers = format!("127.0.0.1:{}", broker.port);
     let table = notes();
     let mut sink = stand.ready(&table).await;
     let batch = |number: u64| {

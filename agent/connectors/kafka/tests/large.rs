@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_core::{
-    Reason, RowOperation, Sink, Source, TableState, event::ChunkMode,
-};
+use sluice_core::{Reason, RowOperation, Sink, Source, TableState, event::ChunkMode};
 
 use crate::support::{Events, Stand, ids, log, notes, position, read, row};
 
@@ -14,7 +12,10 @@ const PIECE: u64 = 2_500;
 async fn a_large_transaction_goes_on_after_the_piece_that_is_committed() {
     let stand = Stand::new();
     let table = notes();
-    let mut sink = stand.ready(&table).await.with_transaction_age_max(Duration::ZERO);
+    let mut sink = stand
+        .ready(&table)
+        .await
+        .with_transaction_age_max(Duration::ZERO);
     // The session took its settings when it was opened.
     sink.open().await.unwrap();
     let piece = |from: u64| {
@@ -25,7 +26,9 @@ async fn a_large_transaction_goes_on_after_the_piece_that_is_committed() {
         }
         events
     };
-    let before = Events::default().insert(&table, 1, row(-1, "before")).end(1);
+    let before = Events::default()
+        .insert(&table, 1, row(-1, "before"))
+        .end(1);
     sink.write(&before.0).await.unwrap();
     sink.write(&piece(0).0).await.unwrap();
     // The agent is gone with two thousand rows committed in pieces and some not.
@@ -111,7 +114,9 @@ async fn large_values_go_through() {
     let mut state = 1_u64;
     let large: String = (0..6 << 20)
         .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             char::from(b'0' + (state >> 57) as u8 % 64)
         })
         .collect();

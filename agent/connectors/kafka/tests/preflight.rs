@@ -10,13 +10,17 @@ async fn a_cluster_that_is_fit_passes() {
     let stand = Stand::new();
     let checks = preflight::check_sink("ReplicationSource/x", &stand.kafka, &secrets()).await;
     assert!(
-        checks.iter().all(|check| check.outcome == CheckOutcome::Passed),
+        checks
+            .iter()
+            .all(|check| check.outcome == CheckOutcome::Passed),
         "{checks:#?}"
     );
     drop(stand.ready(&notes()).await);
     let checks = preflight::check_sink("ReplicationSource/x", &stand.kafka, &secrets()).await;
     assert!(
-        checks.iter().all(|check| check.outcome == CheckOutcome::Passed),
+        checks
+            .iter()
+            .all(|check| check.outcome == CheckOutcome::Passed),
         "{checks:#?}"
     );
 }

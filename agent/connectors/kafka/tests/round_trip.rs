@@ -8,8 +8,12 @@ use crate::support::{Events, Stand, formats, keyless, log, notes, position, read
 /// The events of one key come in order, those of several in any: sorted by table and key.
 fn by_key(events: &[ChangeEvent], id: i64) -> Vec<String> {
     let needle = format!("[Int({id})");
-    let rows = events.iter().filter(|event| matches!(event, ChangeEvent::Row(_)));
-    rows.map(told).filter(|text| text.contains(&needle)).collect()
+    let rows = events
+        .iter()
+        .filter(|event| matches!(event, ChangeEvent::Row(_)));
+    rows.map(told)
+        .filter(|text| text.contains(&needle))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +89,10 @@ async fn flat_records_give_new_images_and_keys_back() {
         let (events, _) = read(&mut source, 2).await;
         let changes = by_key(&events, 1);
         assert_eq!(changes.len(), 2, "{changes:?}");
-        assert!(changes[0].contains("insert [Int(1), Text(\"one\")]"), "{changes:?}");
+        assert!(
+            changes[0].contains("insert [Int(1), Text(\"one\")]"),
+            "{changes:?}"
+        );
         assert!(changes[1].contains("delete [Int(1)"), "{changes:?}");
     }
 }
@@ -125,9 +132,13 @@ async fn tables_without_a_key_keep_their_order() {
             vec![row(0, "copied"), row(0, "copied")],
         );
         for number in 1..20 {
-            written = written.insert(&table, number, row(number as i64, "x")).end(number);
+            written = written
+                .insert(&table, number, row(number as i64, "x"))
+                .end(number);
         }
-        let delete = RowOperation::Delete { before: row(7, "x") };
+        let delete = RowOperation::Delete {
+            before: row(7, "x"),
+        };
         written = written.change(&table, 20, 0, delete).end(20);
         sink.write(&written.0).await.unwrap();
         sink.commit(&position(20, &table)).await.unwrap();
@@ -135,9 +146,9 @@ async fn tables_without_a_key_keep_their_order() {
         source.open(None).await.unwrap();
         let (events, _) = read(&mut source, 22).await;
         let plain = |events: &[ChangeEvent]| -> Vec<String> {
-            let rows = events.iter().filter(|event| {
-                matches!(event, ChangeEvent::Row(_) | ChangeEvent::Chunk(_))
-            });
+            let rows = events
+                .iter()
+                .filter(|event| matches!(event, ChangeEvent::Row(_) | ChangeEvent::Chunk(_)));
             rows.map(told).collect()
         };
         assert_eq!(plain(&events), plain(&written.0.events));
@@ -157,10 +168,14 @@ async fn a_reader_goes_on_where_it_stood() {
         let mut events = Events::default();
         for number in 1..=10 {
             let number = round * 10 + number;
-            events = events.insert(&table, number, row(number as i64, "x")).end(number);
+            events = events
+                .insert(&table, number, row(number as i64, "x"))
+                .end(number);
         }
         sink.write(&events.0).await.unwrap();
-        sink.commit(&position(round * 10 + 10, &table)).await.unwrap();
+        sink.commit(&position(round * 10 + 10, &table))
+            .await
+            .unwrap();
         expected.push(events);
         let mut source = stand.source();
         source.open(at.as_ref()).await.unwrap();
@@ -182,7 +197,9 @@ async fn an_idle_reader_reaches_the_end_of_the_log() {
     let table = notes();
     let mut sink = stand.ready(&table).await;
     for number in 1..=5 {
-        let events = Events::default().insert(&table, number, row(number as i64, "x")).end(number);
+        let events = Events::default()
+            .insert(&table, number, row(number as i64, "x"))
+            .end(number);
         sink.write(&events.0).await.unwrap();
         sink.commit(&position(number, &table)).await.unwrap();
     }
@@ -192,7 +209,10 @@ async fn an_idle_reader_reaches_the_end_of_the_log() {
     // The ends lie behind marks of transactions, which no reader sees.
     let end = source.log_end().await.unwrap();
     let batch = source.next().await.unwrap();
-    assert_eq!(batch.watermark.unwrap().has_reached(&end.watermark), Some(true));
+    assert_eq!(
+        batch.watermark.unwrap().has_reached(&end.watermark),
+        Some(true)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -213,11 +213,17 @@ impl Events {
     }
 
     pub(crate) fn end(mut self, number: u64) -> Self {
-        self.0.push(ChangeEvent::TransactionEnd(transaction(number)));
+        self.0
+            .push(ChangeEvent::TransactionEnd(transaction(number)));
         self
     }
 
-    pub(crate) fn chunk(mut self, table: &Arc<TableSchema>, mode: ChunkMode, rows: Vec<Row>) -> Self {
+    pub(crate) fn chunk(
+        mut self,
+        table: &Arc<TableSchema>,
+        mode: ChunkMode,
+        rows: Vec<Row>,
+    ) -> Self {
         self.0.push(ChangeEvent::Chunk(SnapshotChunk {
             table: Arc::clone(table),
             rows,
