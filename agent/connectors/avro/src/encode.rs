@@ -335,12 +335,11 @@ fn write_bits<E: Emit>(length: u32, bytes: &[u8], emit: &mut E) {
     let padding = (8 - length % 8) % 8;
     let mut buffer = [0_u8; 8];
     let mut large;
-    let out = match buffer.get_mut(..bytes.len()) {
-        Some(out) => out,
-        None => {
-            large = vec![0; bytes.len()];
-            &mut large[..]
-        }
+    let out = if let Some(out) = buffer.get_mut(..bytes.len()) {
+        out
+    } else {
+        large = vec![0; bytes.len()];
+        &mut large[..]
     };
     for (index, slot) in out.iter_mut().rev().enumerate() {
         let high = if index == 0 {

@@ -9,8 +9,7 @@ use sluice_core::value::{MICROS_PER_DAY, civil_from_days, days_from_civil};
 pub(crate) fn with_unscaled<T>(text: &str, scale: u16, take: impl FnOnce(&[u8]) -> T) -> Option<T> {
     let (negative, digits) = match text.as_bytes() {
         [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        rest => (false, rest),
+        [b'+', rest @ ..] | rest => (false, rest),
     };
     if digits.is_empty() {
         return None;
@@ -212,7 +211,7 @@ pub(crate) fn zoned_timestamp(micros: i64, precision: u8) -> Small {
     text.number(seconds % 60, 2);
     let fraction = rest % 1_000_000;
     let mut digits = usize::from(precision.min(6));
-    while fraction % 10_u64.pow(6 - digits as u32) != 0 {
+    while !fraction.is_multiple_of(10_u64.pow(6 - digits as u32)) {
         digits += 1;
     }
     if digits > 0 {

@@ -135,6 +135,10 @@ impl<'a> Lexer<'a> {
     }
 
     /// The name of the object's next member (its value follows), or `Some(None)` at its end.
+    #[expect(
+        clippy::option_option,
+        reason = "damaged and at its end are two things"
+    )]
     pub(crate) fn member(&mut self, first: &mut bool) -> Option<Option<Quoted<'a>>> {
         if self.eat(b'}') {
             return Some(None);

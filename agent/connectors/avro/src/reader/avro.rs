@@ -101,16 +101,15 @@ impl AvroReader {
                     _ => false,
                 }
         });
-        let index = match found {
-            Some(index) => index,
-            None => {
-                let plan = self.plan(topic, raw, key_id, value).await?;
-                if self.plans.len() == PLANS_MAX {
-                    self.plans.remove(0);
-                }
-                self.plans.push(plan);
-                self.plans.len() - 1
+        let index = if let Some(index) = found {
+            index
+        } else {
+            let plan = self.plan(topic, raw, key_id, value).await?;
+            if self.plans.len() == PLANS_MAX {
+                self.plans.remove(0);
             }
+            self.plans.push(plan);
+            self.plans.len() - 1
         };
         self.by_plan(
             topic,

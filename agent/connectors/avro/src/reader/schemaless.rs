@@ -144,7 +144,7 @@ impl Inferred {
             lexer.skip_rest(piece, 0)?;
             if let Some(ty) = type_of(piece) {
                 match self.columns.iter_mut().find(|(column, _)| *column == name) {
-                    Some((_, known)) => widen(known, ty),
+                    Some((_, known)) => widen(known, &ty),
                     None => self.columns.push((name.clone(), ty)),
                 }
             }
@@ -202,12 +202,12 @@ fn type_of(piece: Piece<'_>) -> Option<ColumnType> {
     })
 }
 
-fn widen(known: &mut ColumnType, seen: ColumnType) {
-    if *known == seen {
+fn widen(known: &mut ColumnType, seen: &ColumnType) {
+    if *known == *seen {
         return;
     }
     let is_whole = |ty: &ColumnType| *ty == BIGINT || matches!(ty, ColumnType::Decimal { .. });
-    *known = match (&*known, &seen) {
+    *known = match (&*known, seen) {
         (a, b) if is_whole(a) && is_whole(b) => ColumnType::Decimal {
             precision: 0,
             scale: 0,

@@ -89,7 +89,7 @@ fn types() -> Vec<ColumnType> {
 #[derive(Debug, Clone)]
 enum Made {
     Plain(Plain),
-    Array(Vec<Made>),
+    Array(Vec<Self>),
 }
 
 type Plain = Row;
@@ -355,7 +355,7 @@ async fn through(
         assert_eq!(decoded.ts_ms, 1_700_000_000_123);
         assert_eq!(decoded.transaction.as_deref(), Some("3e11fa47:7"));
     } else if let Some(before) = &decoded.before {
-        assert_eq!(before.get(0), after.or(Some(before)).unwrap().get(0));
+        assert_eq!(before.get(0), after.unwrap_or(before).get(0));
         assert_eq!(before.get(1), Value::Unchanged);
     }
     assert!(Arc::ptr_eq(&decoded.table, table) || decoded.table == *table);

@@ -1,7 +1,11 @@
 //! Records that Debezium and others wrote, in its other modes, too.
 
 use serde_json::{Value as Json, json};
-use sluice_avro::{Codec, Decoded, Envelope, Format, Operation};
+use sluice_avro::{
+    Codec, Decoded,
+    Envelope::{self, Debezium, Flat},
+    Format, Operation,
+};
 use sluice_core::{ColumnType as T, Reason, Value, value::Bits};
 
 use crate::support::{client, registry};
@@ -405,7 +409,6 @@ async fn another_format_or_envelope_than_declared_is_named_with_its_remedy() {
     let plain = br#"{"op":"c","before":null,"after":{"id":1},"source":{}}"#.as_slice();
     let flat = br#"{"id":1}"#.as_slice();
     let wire = [0, 0, 0, 0, 1, 2, 3].as_slice();
-    use Envelope::{Debezium, Flat};
     let cases = [
         (
             avro(Debezium),
