@@ -22,6 +22,7 @@ use sluice_kafka::{KafkaSink, KafkaSource};
 
 const BATCH: u64 = 10_000;
 
+#[expect(clippy::too_many_lines, reason = "one measurement after another")]
 #[tokio::main]
 async fn main() {
     let mut arguments = std::env::args().skip(1);

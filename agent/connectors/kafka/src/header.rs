@@ -55,12 +55,12 @@ impl<'a> Header<'a> {
         };
         out.push(code);
         // Writing to a string can't fail.
-        let _ = write!(out, " {} {}", self.shape, self.control);
+        write!(out, " {} {}", self.shape, self.control).expect("a string takes everything");
         match (self.kind, self.transaction) {
             (Kind::Append, _) => out.push_str(" append"),
             (Kind::Upsert, _) => out.push_str(" upsert"),
             (_, Some((id, ordinal))) => {
-                let _ = write!(out, " {id}:{ordinal}");
+                write!(out, " {id}:{ordinal}").expect("a string takes everything");
             }
             (_, None) => {}
         }

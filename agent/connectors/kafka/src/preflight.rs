@@ -293,7 +293,7 @@ impl<'a> Report<'a> {
                     self.error("Topics", error);
                 }
                 Finding::Odd(message, remedy) => {
-                    self.warning("TopicSettings", message.clone(), remedy)
+                    self.warning("TopicSettings", message.clone(), remedy);
                 }
             }
         }

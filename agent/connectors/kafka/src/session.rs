@@ -133,7 +133,7 @@ impl Session {
             log: place.log.clone(),
             written: self.skip.clone().and(&self.passed),
         };
-        let committed = self.state.known.tables.clone();
+        let committed = Arc::clone(&self.state.known.tables);
         let mut known = self.known.clone();
         known.tables = committed;
         known.requests = self.state.known.requests.clone();
@@ -158,18 +158,19 @@ impl Session {
         self.check(&topic, schema)?;
         let (fingerprint, text) = Fingerprint::of(schema)?;
         let writer = self.codec.writer(&topic, schema).await?;
-        let (partitions, message_bytes_max) = match self.tables.get_mut(&schema.id) {
-            Some(known) => (known.partitions, known.message_bytes_max),
-            None => {
-                let declared = Declared {
-                    partitions: settings.kafka.partitions.cast_signed(),
-                    replication_factor: settings.kafka.replication_factor.cast_signed(),
-                    purpose: Purpose::of(schema),
-                };
-                let ensured = self.topics.ensure(&self.lookup, &topic, declared).await;
-                let found = ensured.map_err(|error| error.with_table(schema.id.clone()))?;
-                (found.partitions, found.message_bytes_max)
-            }
+        let known = self.tables.get_mut(&schema.id);
+        let known = known.map(|known| (known.partitions, known.message_bytes_max));
+        let (partitions, message_bytes_max) = if let Some(known) = known {
+            known
+        } else {
+            let declared = Declared {
+                partitions: settings.kafka.partitions.cast_signed(),
+                replication_factor: settings.kafka.replication_factor.cast_signed(),
+                purpose: Purpose::of(schema),
+            };
+            let ensured = self.topics.ensure(&self.lookup, &topic, declared).await;
+            let found = ensured.map_err(|error| error.with_table(schema.id.clone()))?;
+            (found.partitions, found.message_bytes_max)
         };
         let control = self.known.controls.get(&topic).copied().unwrap_or(0);
         self.tables.insert(Table {

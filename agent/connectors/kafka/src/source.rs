@@ -124,7 +124,7 @@ impl Source for KafkaSource {
             }
             // A signal that was missed costs a turn.
             let signal = Arc::clone(&reading.signal);
-            let _ = timeout(TURN, signal.notified()).await.is_ok();
+            timeout(TURN, signal.notified()).await.ok();
         }
     }
 

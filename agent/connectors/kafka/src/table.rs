@@ -24,7 +24,7 @@ pub(crate) struct Table {
 /// The tables, found fast while rows of one follow each other.
 #[derive(Default)]
 pub(crate) struct Tables {
-    tables: Vec<Table>,
+    all: Vec<Table>,
     by_id: HashMap<TableId, usize>,
     last: usize,
 }
@@ -33,49 +33,48 @@ impl Tables {
     /// The table that is ready to take rows of exactly this shape.
     pub(crate) fn ready(&mut self, schema: &Arc<TableSchema>) -> Option<&mut Table> {
         let is_last = |table: &Table| Arc::ptr_eq(&table.schema, schema);
-        if !self.tables.get(self.last).is_some_and(is_last) {
+        if !self.all.get(self.last).is_some_and(is_last) {
             let index = *self.by_id.get(&schema.id)?;
-            let table = self.tables.get_mut(index)?;
+            let table = self.all.get_mut(index)?;
             if table.schema != *schema {
                 return None;
             }
             table.schema = Arc::clone(schema);
             self.last = index;
         }
-        self.tables.get_mut(self.last)
+        self.all.get_mut(self.last)
     }
 
     /// A table by its name, in whatever shape.
     pub(crate) fn get_mut(&mut self, id: &TableId) -> Option<&mut Table> {
         let index = *self.by_id.get(id)?;
-        self.tables.get_mut(index)
+        self.all.get_mut(index)
     }
 
     /// Adds or replaces a table.
     pub(crate) fn insert(&mut self, table: Table) {
         let id = table.schema.id.clone();
-        match self.by_id.get(&id) {
-            Some(&index) => self.tables[index] = table,
-            None => {
-                self.by_id.insert(id, self.tables.len());
-                self.tables.push(table);
-            }
+        if let Some(&index) = self.by_id.get(&id) {
+            self.all[index] = table;
+        } else {
+            self.by_id.insert(id, self.all.len());
+            self.all.push(table);
         }
     }
 
     /// The other table, if any, that writes to a topic.
     pub(crate) fn other_of(&self, topic: &str, id: &TableId) -> Option<&TableId> {
         let other = |table: &&Table| &*table.topic == topic && table.schema.id != *id;
-        self.tables.iter().find(other).map(|table| &table.schema.id)
+        self.all.iter().find(other).map(|table| &table.schema.id)
     }
 
     /// Forgets a table, which leaves its place unused.
     pub(crate) fn remove(&mut self, id: &TableId) {
         if let Some(index) = self.by_id.remove(id) {
-            let last = self.tables.len() - 1;
-            self.tables.swap_remove(index);
+            let last = self.all.len() - 1;
+            self.all.swap_remove(index);
             if index != last {
-                let moved = self.tables[index].schema.id.clone();
+                let moved = self.all[index].schema.id.clone();
                 self.by_id.insert(moved, index);
             }
             self.last = 0;

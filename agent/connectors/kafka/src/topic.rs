@@ -119,14 +119,13 @@ impl ReadTopics {
         offsets: &'a BTreeMap<i32, i64>,
     ) -> impl Iterator<Item = (i32, i64, i64)> + 'a {
         let found = self.by_name.get(name).map(|&index| &self.topics[index]);
-        let pairs = found.into_iter().flat_map(move |topic| {
+        found.into_iter().flat_map(move |topic| {
             offsets.iter().filter_map(move |(&number, &to)| {
                 let partition = topic.partitions.get(usize::try_from(number).ok()?)?;
                 let passed = partition.passed();
                 (passed < to).then_some((number, passed, to))
             })
-        });
-        pairs
+        })
     }
 
     /// Notes that no record lies before an offset.
