@@ -133,27 +133,32 @@ pub(crate) fn capture_stateful_set(
 /// Which image a ReplicaSink's agent is to run now.
 pub(crate) fn turn(context: &Context, key: &ObjectKey, sink: &ReplicaSink) -> Turn {
     let own = stateful_set(context, key);
-    turn_of(context, key, sink.spec.agent.as_ref(), own)
+    turn_of(context, key, sink.spec.agent.as_ref(), own.as_deref())
 }
 
 /// Which image a ReplicationSource's agent is to run now.
 pub(crate) fn capture_turn(context: &Context, key: &ObjectKey, source: &ReplicationSource) -> Turn {
     let own = capture_stateful_set(context, key);
     let identity = names::identity(Role::Capture, key);
-    turn_of(context, &identity, source.spec.agent.as_ref(), own)
+    turn_of(
+        context,
+        &identity,
+        source.spec.agent.as_ref(),
+        own.as_deref(),
+    )
 }
 
 fn turn_of(
     context: &Context,
     key: &ObjectKey,
     template: Option<&AgentTemplate>,
-    own: Option<Arc<StatefulSet>>,
+    own: Option<&StatefulSet>,
 ) -> Turn {
     if let Some(image) = template.and_then(|template| template.image.as_deref()) {
         return Turn::at_once(image);
     }
     let image = &context.settings.arguments.agent_image;
-    let own = own.as_deref().and_then(Agent::of);
+    let own = own.and_then(Agent::of);
     // Nearly always: there is nobody to look at.
     if own.is_none_or(|own| own.image == *image && own.upgrade.is_none()) {
         return Turn::at_once(image);

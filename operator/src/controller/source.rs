@@ -174,7 +174,8 @@ async fn go_through(
 ) -> Result<(Preflight, Option<StatefulSet>), StepError> {
     let config = sluice_convert::capture_config(source).map_err(ValidateError::from)?;
     if let Some(config) = config {
-        return capture::go_through(context, key, source, config, memory).await;
+        // Boxed: most of the time nothing is applied at all.
+        return Box::pin(capture::go_through(context, key, source, config, memory)).await;
     }
     let contents = dereference::source(context, key, source).await?;
     let validated = validate::source(&context.settings, source, &contents)?;
