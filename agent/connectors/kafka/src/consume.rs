@@ -23,14 +23,18 @@ use sluice_core::{
     SnapshotChunk, TableId, TableSchema, TableSelection, Transaction, event::ChunkMode,
     selection::matches,
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::Notify,
+    task::{JoinHandle, spawn_blocking},
+    time::Instant,
+};
 
 use crate::{
     connect::{Context, client_config},
     control::{Control, What, shape_after},
     format::codec,
     header::{self, Header, Kind},
-    lookup::{Lookup, blocking},
+    lookup::Lookup,
     probe::{Probe, Range},
     schemas::{Fingerprint, Shapes},
     topic::{Partition, ReadTopics, Topic},
@@ -83,6 +87,10 @@ pub(crate) struct Reading {
     stuck: Option<OwnedMessage>,
     /// Topics whose held records may go on.
     released: Vec<usize>,
+    /// A look for records that is under way.
+    probing: Option<JoinHandle<Result<Vec<(String, i32, i64)>>>>,
+    /// When the pipeline was last told of anything.
+    pub(crate) told_at: Instant,
 }
 
 /// What became of a record.
@@ -155,6 +163,8 @@ impl Reading {
             controls: None,
             stuck: None,
             released: Vec::new(),
+            probing: None,
+            told_at: Instant::now(),
         })
     }
 
@@ -633,8 +643,34 @@ impl Reading {
     }
 
     /// Looks whether records lie between here and where a control event or the end of the log waits.
-    /// Answers whether it is further than it seemed.
+    /// Answers whether it is further than it seemed. Never waits: a look goes on while records are
+    /// taken, and also when the call that began it was dropped.
     pub(crate) async fn look(&mut self) -> Result<bool> {
+        let Some(mut probing) = self.probing.take() else {
+            let ranges = self.unclear();
+            if !ranges.is_empty() {
+                let probe = self.probe.clone();
+                self.probing = Some(spawn_blocking(move || probe.empty(ranges)));
+            }
+            return Ok(false);
+        };
+        if !probing.is_finished() {
+            self.probing = Some(probing);
+            return Ok(false);
+        }
+        let empty = (&mut probing).await.map_err(|error| {
+            Error::new(Reason::Internal, "a look at the topics broke off").with_source(error)
+        })??;
+        let further = !empty.is_empty();
+        for (name, number, offset) in empty {
+            self.topics.set_empty_until(&name, number, offset);
+        }
+        self.moved |= further;
+        Ok(further)
+    }
+
+    /// Ranges before a control event or the end of the log in which no record was seen.
+    fn unclear(&mut self) -> BTreeMap<String, Vec<Range>> {
         let mut ranges: BTreeMap<String, Vec<Range>> = BTreeMap::new();
         if let Some((_, control)) = self.next_control() {
             let own = self.topics.behind(&control.topic, &control.offsets);
@@ -653,18 +689,7 @@ impl Reading {
             known.extend(new);
         }
         ranges.retain(|_, ranges| !ranges.is_empty());
-        if ranges.is_empty() {
-            return Ok(false);
-        }
-        let probe = self.probe.clone();
-        let empty = blocking(move || probe.empty(ranges)).await?;
-        let mut further = false;
-        for (name, number, offset) in empty {
-            self.topics.set_empty_until(&name, number, offset);
-            further = true;
-        }
-        self.moved |= further;
-        Ok(further)
+        ranges
     }
 }
 

@@ -106,7 +106,6 @@ impl Source for KafkaSource {
             KafkaTopics::Own(_) => Vec::new(),
         };
         let reading = self.live()?;
-        let began = Instant::now();
         loop {
             reading.take().await?;
             if let Some(batch) = finished(reading) {
@@ -119,7 +118,7 @@ impl Source for KafkaSource {
                 // Further than before without a record: control events, or the end of the log.
                 continue;
             }
-            if began.elapsed() >= HEARTBEAT || std::mem::take(&mut reading.moved) {
+            if reading.told_at.elapsed() >= HEARTBEAT || std::mem::take(&mut reading.moved) {
                 return Ok(batch_of(reading, Vec::new(), None));
             }
             // A signal that was missed costs a turn.
@@ -192,10 +191,11 @@ fn finished(reading: &mut Reading) -> Option<SourceBatch> {
 }
 
 fn batch_of(
-    reading: &Reading,
+    reading: &mut Reading,
     events: Vec<ChangeEvent>,
     commit_time_micros: Option<i64>,
 ) -> SourceBatch {
+    reading.told_at = Instant::now();
     SourceBatch {
         events,
         position: Some(reading.position()),
