@@ -86,8 +86,10 @@ impl Ids {
     fn id(&mut self, name: &str) -> Result<u32> {
         self.sink.metadata.name = Some(name.to_owned());
         let config = sluice_convert::agent_config(&self.source, &self.sink)?;
-        let SourceSystem::Mysql(mysql) = config.source.system;
-        Ok(mysql.server_id)
+        match config.source.system {
+            SourceSystem::Mysql(mysql) => Ok(mysql.server_id),
+            SourceSystem::Kafka(_) => anyhow::bail!("the agent reads topics"),
+        }
     }
 }
 
