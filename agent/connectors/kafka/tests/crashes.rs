@@ -122,6 +122,8 @@ async fn a_broker_that_is_killed_inside_a_transaction_loses_and_doubles_nothing(
     broker.run(&["up", "kafka"]);
     let mut stand = Stand::new();
     stand.kafka.cluster.bootstrap_servers = format!("127.0.0.1:{}", broker.port);
+    let properties = &mut stand.kafka.cluster.properties;
+    properties.insert("transaction.timeout.ms".into(), "10000".into());
     let table = notes();
     let mut sink = stand.ready(&table).await;
     let batch = |number: u64| {
@@ -131,9 +133,18 @@ async fn a_broker_that_is_killed_inside_a_transaction_loses_and_doubles_nothing(
     for number in 1..=3_u64 {
         sink.write(&batch(number).0).await.unwrap();
         broker.run(&["kill", "kafka"]);
-        broker.run(&["start", "kafka"]);
+        // The commit comes while the broker is down, or when it is back.
+        let stays_down = number == 2;
+        if !stays_down {
+            broker.run(&["start", "kafka"]);
+        }
         // Either outcome of the commit is right, as long as the sink knows it afterwards.
-        if let Err(error) = sink.commit(&position(number, &table)).await {
+        let committed = sink.commit(&position(number, &table)).await;
+        if stays_down {
+            assert!(committed.is_err(), "there was no broker to commit to");
+            broker.run(&["start", "kafka"]);
+        }
+        if let Err(error) = committed {
             assert_eq!(error.class(), Class::Retry, "{}", error.report());
             let deadline = Instant::now() + PATIENCE;
             let found = loop {
