@@ -112,7 +112,8 @@ async fn what_is_deleted_of_an_agent_comes_back() -> Result<()> {
     // Nobody misses a ConfigMap until a pod starts.
     let before: ConfigMap = namespace.get(AGENT).await?;
     let pod = world.agent().await?;
-    namespace.kubectl(&["delete", "configmap", AGENT]).await?;
+    let delete = ["delete", "configmap", AGENT, "--wait=false"];
+    namespace.kubectl(&delete).await?;
     world.rows_flow().await?;
     let same = world.agent().await?;
     ensure!(
@@ -120,21 +121,25 @@ async fn what_is_deleted_of_an_agent_comes_back() -> Result<()> {
         "the agent was disturbed by it"
     );
 
-    let delete = ["delete", "pod", Replica::AGENT];
+    let delete = ["delete", "pod", Replica::AGENT, "--wait=false"];
     namespace.kubectl(&delete).await?;
+    made_again(&world, Replica::AGENT, &pod).await?;
     let took = world.rows_flow().await?;
     report("rows flow after pod and ConfigMap were deleted", took);
     let again: ConfigMap = namespace.get(AGENT).await?;
     ensure!(again.data == before.data, "its content differs");
+    let pod = world.agent().await?;
     namespace.kubectl(&delete).await?;
+    made_again(&world, Replica::AGENT, &pod).await?;
     let took = world.rows_flow().await?;
     report("rows flow after a deleted pod is gone", took);
-    ensure!(world.agent().await?.metadata.uid != pod.metadata.uid);
 
     // Without its pods: they must be taken over, not started again.
     let set: StatefulSet = namespace.get(AGENT).await?;
     let pod = world.agent().await?;
-    let orphan = ["delete", "statefulset", AGENT, "--cascade=orphan"];
+    // kubectl may wait for ever for the end of an object that is there again at once.
+    let delete = ["delete", "statefulset", AGENT, "--wait=false"];
+    let orphan = [&delete[..], &["--cascade=orphan"]].concat();
     namespace.kubectl(&orphan).await?;
     let took = made_again(&world, AGENT, &set).await?;
     report("a StatefulSet deleted without its pod is there again", took);
@@ -153,7 +158,7 @@ async fn what_is_deleted_of_an_agent_comes_back() -> Result<()> {
     );
     world.rows_flow().await?;
 
-    namespace.kubectl(&["delete", "statefulset", AGENT]).await?;
+    namespace.kubectl(&delete).await?;
     let begin = Instant::now();
     made_again(&world, AGENT, &set).await?;
     report("a deleted StatefulSet is there again", begin.elapsed());
