@@ -225,10 +225,11 @@ impl Sluice {
             }
             sleep(Duration::from_millis(20)).await;
         }
-        // The agent hears of a commit a moment after others see it.
+        // The agent hears of a commit a moment after others see it, and tables that were made on the way
+        // there are copied on their own.
         let knows = |status: &AgentStatus| {
             let position = status.position.as_deref();
-            position.is_some_and(|position| has_passed(position, &here))
+            position.is_some_and(|position| has_passed(position, &here)) && is_streaming(status)
         };
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         self.wait_until("the agent to know what it committed", left, knows)
