@@ -6,6 +6,7 @@ SHELL := /bin/bash
 SERVERS := eval "$$(e2e/servers up)"
 CLUSTER := eval "$$(e2e/cluster up)" && eval "$$(e2e/cluster databases)"
 INTEGRATION := --features sluice-mysql/integration,sluice-postgres/integration
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help
 help: ## Lists the targets.
@@ -13,31 +14,34 @@ help: ## Lists the targets.
 
 .PHONY: demo
 demo: build ## A million rows from MySQL to PostgreSQL, live, in two minutes (KEEP=1 leaves it running).
-	@$(SERVERS) && target/release/sluice-demo
+	@$(SERVERS) && $(TARGET)/release/sluice-demo
 
 .PHONY: cluster-demo
 cluster-demo: build ## The same on a real Kubernetes cluster of one node: chart, resources, `kubectl get` (KEEP=1 as above).
-	@$(CLUSTER) && target/release/sluice-cluster-demo
+	@$(CLUSTER) && $(TARGET)/release/sluice-cluster-demo
 
+# One profile for the programs and the tests, so that every crate is compiled once.
 .PHONY: test
-test: check build ## Everything: lints, unit tests, and every test on real servers.
-	@$(SERVERS) && $(CLUSTER) && cargo test --workspace $(INTEGRATION)
+test: check ## Everything: lints, unit tests, and every test on real servers.
+	cargo build --workspace --bins --tests --examples $(INTEGRATION)
+	@date +'%T starting the servers'
+	@export SLUICE_BIN_DIR=$(TARGET)/debug && $(SERVERS) && $(CLUSTER) && date +'%T testing' && cargo test --workspace $(INTEGRATION)
 
 .PHONY: check
 check: ## Formatting, lints and documentation; needs no server.
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets $(INTEGRATION) -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(INTEGRATION)
 
 .PHONY: bench
 bench: build ## The speed and memory bars as a table, each beside its baseline.
-	@$(SERVERS) && $(CLUSTER) && target/release/sluice-bench
+	@$(SERVERS) && $(CLUSTER) && $(TARGET)/release/sluice-bench
 	@echo "Decoding alone, with allocations per row image:"
 	@cargo run -q --release -p sluice-mysql --example decode_bench
 
 .PHONY: cluster-bench
 cluster-bench: build ## The operator's bars alone: 300 pairs of resources on a real API server.
-	@$(SERVERS) && $(CLUSTER) && target/release/sluice-bench cluster
+	@$(SERVERS) && $(CLUSTER) && $(TARGET)/release/sluice-bench cluster
 
 .PHONY: build
 build: ## Agent, operator, and the tools of demos and benchmarks, optimised.

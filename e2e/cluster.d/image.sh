@@ -40,7 +40,7 @@ build_and_load() { # IMAGE BUILDAH_ARGUMENTS…
 # Sets `image`: named by its content, so that a cluster never runs an older one by the same name.
 make_image() {
     local deploy=$here/../deploy folder=$run/sluice-image binaries one
-    binaries=$(realpath -m "${SLUICE_BIN_DIR:-$here/../target/release}")
+    binaries=$(realpath -m "${SLUICE_BIN_DIR:-${CARGO_TARGET_DIR:-$here/../target}/release}")
     for one in sluice sluice-operator; do
         [ -x "$binaries/$one" ] ||
             die "$binaries/$one is missing: run cargo build --release -p sluice -p sluice-operator"

@@ -10,6 +10,7 @@
 
 mod component;
 mod namespace;
+mod node;
 mod operator;
 mod pods;
 mod replica;
@@ -36,6 +37,7 @@ use tokio::{
 
 pub use component::{Component, Killed};
 pub use namespace::{Namespace, Object, condition};
+pub use node::Cordoned;
 pub use operator::{OPERATOR_NAMESPACE, Operator, RELEASE, image_settings};
 pub use pods::restarts;
 pub use replica::{READY_AT_MOST, Replica};
@@ -152,19 +154,6 @@ impl Cluster {
     pub async fn apply(&self, yaml: &str) -> Result<String> {
         self.kubectl_reading(&["apply", "--server-side", "-f", "-"], yaml)
             .await
-    }
-
-    /// Moves every pod off the node and keeps new ones from it until [`uncordon`](Self::uncordon).
-    pub async fn drain(&self) -> Result<String> {
-        let everything = ["--ignore-daemonsets", "--delete-emptydir-data", "--force"];
-        let mut arguments = vec!["drain", NODE, "--timeout=120s"];
-        arguments.extend(everything);
-        self.kubectl(&arguments).await
-    }
-
-    /// Lets the node take pods again.
-    pub async fn uncordon(&self) -> Result<String> {
-        self.kubectl(&["uncordon", NODE]).await
     }
 
     /// Kills a component with signal 9. It stays dead until [`Killed::start`], or until what this

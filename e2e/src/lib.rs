@@ -8,8 +8,9 @@
 //! Kubernetes cluster with real pods, [`kafka`] a broker with a schema registry and Debezium.
 //! Every wait has a deadline and says what it waited for; nothing here ever skips.
 //!
-//! Environment: the variables of `e2e/servers up`, `SLUICE_BIN` (another agent than the release
-//! build), `SLUICE_KEEP=1` (leave the databases there), `SLUICE_SEED` (repeat a crash test's choices).
+//! Environment: the variables of `e2e/servers up`, `SLUICE_BIN` (another agent than the one that was
+//! built beside the test), `SLUICE_KEEP=1` (leave the databases there), `SLUICE_SEED` (repeat a crash
+//! test's choices).
 
 pub mod agent;
 pub mod cluster;

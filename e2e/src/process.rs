@@ -225,10 +225,11 @@ impl Sluice {
             }
             sleep(Duration::from_millis(20)).await;
         }
-        // The agent hears of a commit a moment after others see it.
+        // The agent hears of a commit a moment after others see it, and tables that were made on the way
+        // there are copied on their own.
         let knows = |status: &AgentStatus| {
             let position = status.position.as_deref();
-            position.is_some_and(|position| has_passed(position, &here))
+            position.is_some_and(|position| has_passed(position, &here)) && is_streaming(status)
         };
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         self.wait_until("the agent to know what it committed", left, knows)
@@ -342,16 +343,21 @@ pub fn is_streaming(status: &AgentStatus) -> bool {
     status.phase == Phase::Streaming && status.snapshot.tables_done == status.snapshot.tables_total
 }
 
-/// The program: `$SLUICE_BIN`, else the release build.
+/// The program: `$SLUICE_BIN`, else the one that was built beside the running test or tool.
 ///
 /// # Panics
 /// When there is none.
 pub fn binary() -> PathBuf {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/sluice");
-    let path = env::var_os("SLUICE_BIN").map_or(built, PathBuf::from);
+    let built = || {
+        let own = env::current_exe().expect("the path of the running program");
+        // A test is in a folder of its own there.
+        let folder = own.ancestors().skip(1).find(|one| !one.ends_with("deps"));
+        folder.expect("a program is in a folder").join("sluice")
+    };
+    let path = env::var_os("SLUICE_BIN").map_or_else(built, PathBuf::from);
     assert!(
         path.is_file(),
-        "{} is missing; run: cargo build --release -p sluice",
+        "{} is missing; run: make build (for tests: cargo build -p sluice)",
         path.display()
     );
     path

@@ -1,5 +1,5 @@
 //! End-to-end tests on real servers. Run `eval "$(e2e/servers up)"` and
-//! `cargo build --release -p sluice` first.
+//! `cargo build -p sluice` first.
 
 mod agent;
 mod bad_input;

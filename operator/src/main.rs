@@ -2,7 +2,7 @@
 //!
 //! The way of a change: [`watching`] keeps the [`cache`]s and wakes a [`controller`], which goes
 //! through [`dereference`], [`validate`], [`build`] and [`apply`], then [`observe`] and [`status`].
-//! [`run`] starts and ends it all. Exit codes: 0 asked to stop, 1 failed or not the leader any more.
+//! [`mod@run`] starts and ends it all. Exit codes: 0 asked to stop, 1 failed or not the leader any more.
 
 mod applied;
 mod apply;

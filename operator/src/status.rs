@@ -1,4 +1,4 @@
-//! What is known becomes status: facts in, [`ReplicaSinkStatus`] or [`ReplicationSourceStatus`] out.
+//! What is known becomes status: facts in, the two kinds' status out.
 //!
 //! Everything here is pure: no client, no clock; `now` is an argument, and so is the status that
 //! was made before, which says since when things are as they are. `Ready` is True only when rows

@@ -1,7 +1,7 @@
 //! What the loops wait for, so that a silent end is told from an idle one.
 //!
 //! Each loop notes a call that takes long, with what it is about, and takes the note away when the
-//! call is back. The first loop also notes since when it listens to the stream. [`Waits`] makes of both
+//! call is back. The first loop also notes since when it listens to the stream. `Waits` makes of both
 //! what the outside sees as stalled. Where the sink has an observer it is asked what the target
 //! does: a call that is being worked on is no stall, however long it takes, and one whose session
 //! is gone is given up.

@@ -106,7 +106,7 @@ impl Operator {
     /// Sends a signal to the process of one of the operator's pods, from outside.
     pub async fn signal(&self, pod: &str, signal: &str) -> Result<()> {
         let api: Api<Pod> = Api::namespaced(self.cluster.client.clone(), OPERATOR_NAMESPACE);
-        pods::send_signal(&self.cluster, &api.get(pod).await?, signal).await
+        pods::send_signal(&self.cluster, &api, pod, signal).await
     }
 
     /// What the operator's pods have logged, with the logs of those that were restarted.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use kube::api::ListParams;
+use kube::{Api, api::ListParams};
 use tokio::process::Command;
 
 use super::{Cluster, Namespace, output_of};
@@ -68,18 +68,26 @@ impl Namespace {
     /// Sends a signal to the first process of a pod's container: `SIGSTOP` makes it silent, `SIGCONT`
     /// lets it go on.
     pub async fn signal(&self, pod: &str, signal: &str) -> Result<()> {
-        send_signal(&self.cluster, &self.get(pod).await?, signal).await
+        send_signal(&self.cluster, &self.api(), pod, signal).await
     }
 }
 
-/// Sends a signal to the first process of a pod's container.
-pub(super) async fn send_signal(cluster: &Cluster, pod: &Pod, signal: &str) -> Result<()> {
-    let name = pod.metadata.name.as_deref().unwrap_or_default();
-    let container = running_container(pod);
-    let id = container.with_context(|| format!("pod {name} runs no container"))?;
-    let kill = ["tasks", "kill", "--signal", signal, &id];
-    let sent = ctr(cluster, &kill).await;
-    sent.with_context(|| format!("{signal} to pod {name}"))
+/// Sends a signal to the first process of a pod's container, as soon as Kubernetes knows that it runs:
+/// a process that was just started may have answered before.
+pub(super) async fn send_signal(
+    cluster: &Cluster,
+    pods: &Api<Pod>,
+    name: &str,
+    signal: &str,
+) -> Result<()> {
+    let what = format!("pod {name} to take {signal}");
+    wait_for(&what, Duration::from_secs(30), || async {
+        let pod = pods.get(name).await?;
+        let id = running_container(&pod).context("it runs no container")?;
+        let kill = ["tasks", "kill", "--signal", signal, &id];
+        ctr(cluster, &kill).await.map(Some)
+    })
+    .await
 }
 
 /// Has containerd do something to Kubernetes' containers and images.

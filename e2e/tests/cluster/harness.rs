@@ -216,7 +216,7 @@ async fn a_drained_node_takes_pods_again() -> Result<()> {
     let namespace = cluster.namespace("drained").await?;
     namespace.apply(&quiet()).await?;
     let first = namespace.wait_pod_ready("quiet-0", PATIENCE).await?;
-    cluster.drain().await?;
+    let _drained = cluster.drain().await?;
     let unschedulable = |pod: &Pod| {
         sluice_e2e::cluster::condition(pod, "PodScheduled")
             .is_some_and(|one| one.reason == "Unschedulable")

@@ -119,7 +119,9 @@ impl TableCopy {
     }
 
     /// Forgets what is planned and read beyond the frontier, since it was seen with another key.
-    pub(crate) fn postpone(&mut self) {
+    /// Answers to jobs of the time before are of another generation.
+    pub(crate) fn postpone(&mut self, generation: u64) {
+        self.generation = generation;
         self.chunks.clear();
         self.plan = Plan::Postponed;
     }
@@ -134,7 +136,7 @@ impl TableCopy {
     /// Takes the result of a read.
     ///
     /// A read that ended early leaves the rest of its range to a new chunk behind it.
-    pub(crate) fn finish_read(&mut self, index: usize, rows: ChunkRows, rest_id: u64) {
+    pub(crate) fn finish_read(&mut self, index: usize, rows: ChunkRows, next_id: u64) {
         let orders = self.orders_everywhere();
         let chunk = &mut self.chunks[index];
         if chunk.stale {
@@ -142,11 +144,11 @@ impl TableCopy {
             return;
         }
         if !rows.table.key_is_like(&self.schema) {
-            self.postpone();
+            self.postpone(next_id);
             return;
         }
         if let Some(cut) = rows.truncated_at.clone() {
-            let rest = Chunk::planned(rest_id, Some(cut.clone()), chunk.until.take());
+            let rest = Chunk::planned(next_id, Some(cut.clone()), chunk.until.take());
             if orders {
                 chunk.overlay.retain(|key, _| !is_after(key, &cut));
             }

@@ -319,7 +319,7 @@ impl Coordinator {
                     .as_ref()
                     .is_some_and(|until| !fits_key(until, &copy.schema))
                 {
-                    copy.postpone();
+                    copy.postpone(next_id);
                     return;
                 }
                 copy.plan = if until.is_some() {

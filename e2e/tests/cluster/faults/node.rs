@@ -1,6 +1,6 @@
 //! A node that is drained, first of the agent and then of everything.
 
-use std::{env, process::Command, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use sluice_e2e::{
@@ -16,24 +16,11 @@ const TOLD_MAX: Duration = Duration::from_secs(15);
 /// How soon the status must be right once there is a node for the operator again.
 const FRESH_MAX: Duration = Duration::from_secs(90);
 
-/// Lets the node take pods again, also when the test fails.
-struct Cordoned;
-
-impl Drop for Cordoned {
-    fn drop(&mut self) {
-        let kubectl = env::var_os("SLUICE_KUBECTL").unwrap_or_default();
-        let done = Command::new(kubectl).args(["uncordon", NODE]).output();
-        if !done.is_ok_and(|output| output.status.success()) {
-            eprintln!("faults: {NODE} takes no pods and can't be told to");
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drained_node_stops_rows_until_there_is_one_again() -> Result<()> {
     let cluster = Cluster::alone().await?;
     let world = World::start(&cluster, "drain").await?;
-    let _cordoned = Cordoned;
+    let _cordoned = cluster.cordon().await?;
 
     // The operator stays where it is, so that somebody can tell.
     let agent = "--pod-selector=sluice.dev/sink=shop-pg";
@@ -64,7 +51,7 @@ async fn a_drained_node_stops_rows_until_there_is_one_again() -> Result<()> {
 
     // Now nobody is left who could tell.
     world.watch.excuse();
-    cluster.drain().await?;
+    let _drained = cluster.drain().await?;
     let here = world.log_end().await?;
     let begin = Instant::now();
     cluster.uncordon().await?;
