@@ -13,9 +13,10 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use mysql_async::{Conn, prelude::Queryable};
+use serde_json::json;
 use sluice_agent_api::status::Phase;
 use sluice_e2e::{
-    AgentFolder, MysqlDatabase, PgDatabase, Servers, Sluice,
+    AgentFolder, MysqlDatabase, PgDatabase, PipelineFile, Servers, Sluice,
     compare::{Pair, wait_equal},
     kafka::{Format, KafkaServers, Transport},
 };
@@ -256,5 +257,43 @@ async fn agents_scaled_under_load_lose_nothing_and_keep_each_rows_order() -> Res
     ensure!(changes > 1_000, "{changes} changes are too few");
     capture.terminate().await?;
     eprintln!("scaling 1, 4, 2 with {changes} changes took {:.0?}", begun.elapsed());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_with_several_replicas_runs_them_in_one_process() -> Result<()> {
+    let (servers, kafka) = (Servers::from_env()?, KafkaServers::from_env()?);
+    let mysql = MysqlDatabase::create(&servers, "file").await?;
+    let postgres = PgDatabase::create(&servers, "file").await?;
+    mysql.exec(TABLES).await?;
+    let mut file = PipelineFile::new(&mysql, &postgres).source_spec(|spec| {
+        spec["kafka"] = json!({
+            "bootstrapServers": kafka.bootstrap,
+            "partitions": 4,
+            "replicationFactor": 1,
+            "format": Format::Json.spec(&kafka),
+        });
+    });
+    // One after the other, each with another number of agents.
+    for (round, replicas) in [1, 3, 2].into_iter().enumerate() {
+        file = file.sink_spec(|spec| spec["replicas"] = replicas.into());
+        mysql
+            .exec(format!(
+                "UPDATE ledger SET version = version + 1; DELETE FROM ledger WHERE id % 7 = {round};
+                 ALTER TABLE ledger ADD COLUMN round{round} int DEFAULT {round}"
+            ))
+            .await?;
+        let mut running = Sluice::run(&file.write()?, &["--until-synced"])?;
+        let (ended, output) = running.exit_within(PATIENCE).await?;
+        ensure!(ended.success(), "{replicas} replicas: {output}");
+        wait_equal(&mysql, &postgres, &pairs(&mysql), PATIENCE).await?;
+        if replicas == 3 {
+            let shown = running.stdout();
+            for index in 0..3 {
+                let name = format!("{}:{index}", file.ends.pipeline);
+                ensure!(shown.contains(&name), "{name} is not shown: {shown}");
+            }
+        }
+    }
     Ok(())
 }
