@@ -279,8 +279,8 @@ async fn a_file_with_several_replicas_runs_them_in_one_process() -> Result<()> {
         file = file.sink_spec(|spec| spec["replicas"] = replicas.into());
         mysql
             .exec(format!(
-                "UPDATE ledger SET version = version + 1; DELETE FROM ledger WHERE id % 7 = {round};
-                 ALTER TABLE ledger ADD COLUMN round{round} int DEFAULT {round}"
+                "ALTER TABLE ledger ADD COLUMN round{round} int DEFAULT {round};
+                 UPDATE ledger SET version = version + 1; DELETE FROM ledger WHERE id % 7 = {round}"
             ))
             .await?;
         let mut running = Sluice::run(&file.write()?, &["--until-synced"])?;

@@ -319,17 +319,22 @@ impl Reading {
         LogPosition::Offsets(offsets)
     }
 
-    /// How many offsets are passed, over all partitions.
+    /// How many offsets are passed, over all partitions. While a control event waits, that is not the
+    /// end, whatever the partitions say.
     pub(crate) fn passed(&self) -> u128 {
         let partitions = self.topics.own_partitions();
-        partitions
-            .map(|(_, _, partition)| partition.passed().max(0) as u128)
-            .sum()
+        let passed = partitions.map(|(_, _, partition)| partition.passed().max(0) as u128);
+        let waits = self
+            .controls
+            .as_ref()
+            .is_some_and(|controls| !controls.pending.is_empty());
+        passed.sum::<u128>().saturating_sub(u128::from(waits))
     }
 
     /// Whether others may wait for this agent's position.
     pub(crate) fn is_awaited(&self) -> bool {
-        self.barrier.is_shared() && self.next_control().is_some()
+        let waits = |controls: &Controls| !controls.pending.is_empty();
+        self.barrier.is_shared() && self.controls.as_ref().is_some_and(waits)
     }
 
     /// Whether this agent says how far the group is in a partition.
