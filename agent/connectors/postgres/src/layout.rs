@@ -115,6 +115,8 @@ impl Layout<'_> {
             return Ok(Attempt::Held(vec![base.clone()]));
         };
         self.check(&locked)?;
+        // Nobody else comes or goes while the base is held.
+        self.check(&self.rows("sink = $1", &[own]).await?)?;
         let Some(found) = locked.first() else {
             return Ok(Attempt::Held(vec![base.clone()]));
         };
