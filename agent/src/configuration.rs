@@ -36,7 +36,9 @@ pub(crate) fn place(config: &mut AgentConfig, pod: Option<&str>) -> Result<(), S
         return Ok(());
     };
     replicas.index = match pod {
-        Some(pod) => ordinal(pod).ok_or_else(|| format!("--pod {pod}: does not end in a number"))?,
+        Some(pod) => {
+            ordinal(pod).ok_or_else(|| format!("--pod {pod}: does not end in a number"))?
+        }
         None if replicas.is_shared() => {
             return Err("--pod is needed: several agents share the pipeline".to_owned());
         }

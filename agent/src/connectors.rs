@@ -40,8 +40,7 @@ pub(crate) fn sink(config: &AgentConfig, secrets: &Arc<dyn SecretStore>) -> Box<
             let postgres = postgres.clone();
             let secrets = Arc::clone(secrets);
             Box::new(
-                PostgresSink::new(pipeline, sink, postgres, secrets)
-                    .with_replicas(config.replicas),
+                PostgresSink::new(pipeline, sink, postgres, secrets).with_replicas(config.replicas),
             )
         }
         SinkSystem::Kafka(topics) => kafka::sink(pipeline, topics, secrets),

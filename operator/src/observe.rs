@@ -14,11 +14,11 @@ mod warnings;
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use k8s_openapi::{
     api::{apps::v1::StatefulSet, batch::v1::Job, core::v1::Pod},
     jiff::{SignedDuration, Timestamp},
 };
-use futures_util::future::join_all;
 use kube::{Client, ResourceExt as _};
 
 use crate::model::{AgentAnswer, CheckState, PodState, PodTrouble, StatefulSetState};
@@ -85,12 +85,7 @@ impl Observer {
     }
 
     /// Looks at one pod, and asks the agent in it.
-    async fn see(
-        &self,
-        pod: &Arc<Pod>,
-        pipeline: &str,
-        now: Timestamp,
-    ) -> (PodState, AgentAnswer) {
+    async fn see(&self, pod: &Arc<Pod>, pipeline: &str, now: Timestamp) -> (PodState, AgentAnswer) {
         let mut state = pod::pod_state(pod);
         self.explain(&mut state, std::slice::from_ref(pod), now)
             .await;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::secret::SecretKey;
 pub use crate::{
     kafka::{KafkaConfig, KafkaSourceConfig},
     replicas::Replicas,
 };
-use crate::secret::SecretKey;
 
 /// Everything that one agent needs to know. Made from the custom resources in one place
 /// (`operator/convert`), for the operator and for `sluice run` alike.

@@ -66,7 +66,8 @@ mod tests {
         for count in 1..=9 {
             for topic in ["shop.orders", "shop.counters", ""] {
                 for partition in 0..30 {
-                    let owners = (0..count).filter(|&index| replica(index, count).has(topic, partition));
+                    let owners =
+                        (0..count).filter(|&index| replica(index, count).has(topic, partition));
                     assert_eq!(owners.count(), 1, "{topic}/{partition} of {count}");
                 }
             }

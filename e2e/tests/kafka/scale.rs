@@ -89,7 +89,9 @@ async fn write(
         let version = versions.fetch_add(1, Ordering::Relaxed);
         let statement = match rng.u32(..10) {
             0 => format!("DELETE FROM ledger WHERE id = {id}"),
-            1 => format!("UPDATE IGNORE ledger SET id = {other}, version = {version} WHERE id = {id}"),
+            1 => format!(
+                "UPDATE IGNORE ledger SET id = {other}, version = {version} WHERE id = {id}"
+            ),
             2 => format!("INSERT INTO events VALUES ({writer}, {version})"),
             _ => format!(
                 "INSERT INTO ledger (id, x, version) VALUES ({id}, 1, {version})
@@ -110,7 +112,12 @@ struct Layout {
 }
 
 impl Layout {
-    fn start(transport: &Transport, postgres: &PgDatabase, count: u32, generation: i64) -> Result<Self> {
+    fn start(
+        transport: &Transport,
+        postgres: &PgDatabase,
+        count: u32,
+        generation: i64,
+    ) -> Result<Self> {
         let mut folder = transport.apply(postgres, "pg", |spec| spec["replicas"] = count.into())?;
         let replicas = folder.config.replicas.as_mut();
         replicas.context("the agents share topics")?.generation = Some(generation);
@@ -122,7 +129,11 @@ impl Layout {
 
     async fn kill(&mut self, index: u32) -> Result<()> {
         let agent = &mut self.agents[index as usize];
-        ensure!(agent.is_running()?, "agent {index} ended by itself: {}", agent.stderr());
+        ensure!(
+            agent.is_running()?,
+            "agent {index} ended by itself: {}",
+            agent.stderr()
+        );
         agent.kill_nine().await?;
         *agent = start(&self.folder, index)?;
         Ok(())
@@ -130,7 +141,8 @@ impl Layout {
 
     async fn wait_streaming(&mut self) -> Result<()> {
         for agent in &mut self.agents {
-            let streaming = |status: &sluice_agent_api::AgentStatus| status.phase == Phase::Streaming;
+            let streaming =
+                |status: &sluice_agent_api::AgentStatus| status.phase == Phase::Streaming;
             agent.wait_until("streaming", PATIENCE, streaming).await?;
         }
         Ok(())
@@ -143,7 +155,9 @@ impl Layout {
                 let error = status.last_error.as_ref();
                 error.is_some_and(|error| error.reason == "Fenced")
             };
-            agent.wait_until("being fenced", PATIENCE, is_fenced).await?;
+            agent
+                .wait_until("being fenced", PATIENCE, is_fenced)
+                .await?;
         }
         Ok(())
     }
@@ -208,7 +222,9 @@ async fn agents_scaled_under_load_lose_nothing_and_keep_each_rows_order() -> Res
     let mut four = Layout::start(&transport, &postgres, 4, 2)?;
     alone.wait_fenced().await?;
     four.wait_shared().await?;
-    mysql.exec("ALTER TABLE ledger ADD COLUMN note varchar(20) DEFAULT 'none'").await?;
+    mysql
+        .exec("ALTER TABLE ledger ADD COLUMN note varchar(20) DEFAULT 'none'")
+        .await?;
     for index in [0, 2, 3] {
         four.kill(index).await?;
     }
@@ -242,7 +258,9 @@ async fn agents_scaled_under_load_lose_nothing_and_keep_each_rows_order() -> Res
         }
     }
     arrived?;
-    let odd = postgres.rows("SELECT id, before, after FROM public.odd LIMIT 5").await?;
+    let odd = postgres
+        .rows("SELECT id, before, after FROM public.odd LIMIT 5")
+        .await?;
     ensure!(odd.is_empty(), "changes came again or late: {odd:?}");
     let rows = "SELECT string_agg(sink, ' ' ORDER BY sink) FROM sluice.positions";
     let name = &two.folder.config.pipeline;
@@ -251,12 +269,18 @@ async fn agents_scaled_under_load_lose_nothing_and_keep_each_rows_order() -> Res
     ensure!(found == expected, "{found}");
     for agent in &mut two.agents {
         let status = agent.status().await?;
-        ensure!(status.dead_letters == 0 && status.last_error.is_none(), "{status:#?}");
+        ensure!(
+            status.dead_letters == 0 && status.last_error.is_none(),
+            "{status:#?}"
+        );
         ensure!(agent.terminate().await?.success());
     }
     ensure!(changes > 1_000, "{changes} changes are too few");
     capture.terminate().await?;
-    eprintln!("scaling 1, 4, 2 with {changes} changes took {:.0?}", begun.elapsed());
+    eprintln!(
+        "scaling 1, 4, 2 with {changes} changes took {:.0?}",
+        begun.elapsed()
+    );
     Ok(())
 }
 

@@ -40,7 +40,10 @@ pub(super) fn together(
         match answer {
             AgentAnswer::Answered(report) => reports.push((pod.name.as_str(), Arc::clone(report))),
             AgentAnswer::Silent { since, error, last } => {
-                reports.extend(last.iter().map(|last| (pod.name.as_str(), Arc::clone(last))));
+                reports.extend(
+                    last.iter()
+                        .map(|last| (pod.name.as_str(), Arc::clone(last))),
+                );
                 if silent.as_ref().is_none_or(|(earliest, _)| since < earliest) {
                     silent = Some((*since, error.clone()));
                     silent_pod = Some(pod.clone());
@@ -67,7 +70,10 @@ fn worst(seen: &[(PodState, AgentAnswer)]) -> Option<usize> {
         pod if !pod.running || pod.address.is_none() => 1,
         _ => 0,
     };
-    let ranked = seen.iter().enumerate().map(|(at, (pod, _))| (rank(pod), at));
+    let ranked = seen
+        .iter()
+        .enumerate()
+        .map(|(at, (pod, _))| (rank(pod), at));
     // The first of those that are equally bad, so that a message stays as it is.
     let worst = ranked.max_by_key(|&(rank, at)| (rank, usize::MAX - at));
     worst.filter(|(rank, _)| *rank > 0).map(|(_, at)| at)
@@ -91,7 +97,10 @@ fn merged(pipeline: &str, reports: &[(&str, Arc<AgentStatus>)]) -> AgentStatus {
             });
         }
         if let Some(stall) = &report.stalled
-            && all.stalled.as_ref().is_none_or(|known| known.seconds < stall.seconds)
+            && all
+                .stalled
+                .as_ref()
+                .is_none_or(|known| known.seconds < stall.seconds)
         {
             all.stalled = Some(stall.clone());
         }
@@ -120,7 +129,10 @@ fn add(all: &mut AgentStatus, other: &AgentStatus) {
     all.rows_per_second += other.rows_per_second;
     all.rows_total += other.rows_total;
     for (name, table) in &other.tables {
-        let known = all.tables.entry(name.clone()).or_insert_with(|| table.clone());
+        let known = all
+            .tables
+            .entry(name.clone())
+            .or_insert_with(|| table.clone());
         if weight(table) > weight(known) {
             known.clone_from(table);
         }
@@ -164,7 +176,12 @@ fn weight(table: &TableStatus) -> u8 {
 fn position(reports: &[(&str, Arc<AgentStatus>)]) -> Option<String> {
     let mut furthest: BTreeMap<(&str, u32), u64> = BTreeMap::new();
     for (_, report) in reports {
-        for place in report.position.as_deref()?.strip_prefix("kafka:")?.split(',') {
+        for place in report
+            .position
+            .as_deref()?
+            .strip_prefix("kafka:")?
+            .split(',')
+        {
             let (partition, offset) = place.rsplit_once('=')?;
             let (topic, number) = partition.rsplit_once('/')?;
             let (number, offset) = (number.parse().ok()?, offset.parse().ok()?);

@@ -5,11 +5,7 @@
 //! lies behind it until the leader has stored that it is done. How far the others are is asked of the
 //! target, and only while something waits.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use sluice_agent_api::config::Replicas;
 use sluice_core::{Error, LogPosition, Peers, Reason, Result};
@@ -22,7 +18,6 @@ const PERIOD: Duration = Duration::from_millis(100);
 pub(crate) type Places = BTreeMap<i32, i64>;
 
 /// What the agents of a pipeline wait for.
-#[derive(Default)]
 pub(crate) struct Barrier {
     /// None where one agent reads everything.
     shared: Option<Replicas>,
@@ -39,7 +34,9 @@ impl Barrier {
         Self {
             shared: replicas.filter(Replicas::is_shared),
             peers,
-            ..Self::default()
+            progress: BTreeMap::new(),
+            asking: None,
+            asked_at: None,
         }
     }
 
@@ -55,7 +52,8 @@ impl Barrier {
 
     /// Whether this agent reads a partition.
     pub(crate) fn has(&self, topic: &str, partition: i32) -> bool {
-        self.shared.is_none_or(|replicas| replicas.has(topic, partition))
+        self.shared
+            .is_none_or(|replicas| replicas.has(topic, partition))
     }
 
     /// Whether the other agents let an event pass: its place in the control topic, and the places in
@@ -69,7 +67,9 @@ impl Barrier {
             return self.passed(control, 0) > offset;
         }
         behind.iter().all(|(topic, places)| {
-            let mut others = places.iter().filter(|(number, _)| !self.has(topic, **number));
+            let mut others = places
+                .iter()
+                .filter(|(number, _)| !self.has(topic, **number));
             others.all(|(number, to)| self.passed(topic, *number) >= *to)
         })
     }
@@ -130,13 +130,12 @@ mod tests {
             generation: None,
             index,
         };
-        let progress = progress.iter();
-        Barrier {
-            progress: progress
-                .map(|&(topic, number, offset)| ((topic.to_owned(), number), offset))
-                .collect(),
-            ..Barrier::new(Some(replicas), None)
+        let mut barrier = Barrier::new(Some(replicas), None);
+        for &(topic, number, offset) in progress {
+            let place = (topic.to_owned(), number);
+            barrier.progress.insert(place, offset);
         }
+        barrier
     }
 
     #[test]
@@ -149,7 +148,10 @@ mod tests {
         };
         assert!(!passes(&[]));
         assert!(!passes(&[("a", 1, 9), ("b", 1, 50)]));
-        assert!(passes(&[("a", 1, 10)]), "its own partitions are not asked for");
+        assert!(
+            passes(&[("a", 1, 10)]),
+            "its own partitions are not asked for"
+        );
     }
 
     #[test]

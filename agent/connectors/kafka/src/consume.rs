@@ -673,7 +673,10 @@ impl Reading {
         // Nobody reads the others.
         behind.retain(|(topic, _)| self.topics.has(topic));
         let mut own = behind.iter();
-        let topic = self.controls.as_ref().map_or("", |controls| &controls.topic);
+        let topic = self
+            .controls
+            .as_ref()
+            .map_or("", |controls| &controls.topic);
         own.all(|(topic, offsets)| self.topics.has_passed(topic, offsets))
             && (behind.is_empty() || self.barrier.lets_pass((topic, offset), &behind))
     }

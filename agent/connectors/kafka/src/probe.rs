@@ -16,7 +16,10 @@ use rdkafka::{
 };
 use sluice_core::Result;
 
-use crate::{connect::Context, lookup::{consumer, ends}};
+use crate::{
+    connect::Context,
+    lookup::{consumer, ends},
+};
 
 const POLL: Duration = Duration::from_millis(50);
 const LOOK_MAX: Duration = Duration::from_secs(10);

@@ -82,10 +82,6 @@ impl ReadTopics {
         &mut self.topics[index]
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Topic> {
-        self.topics.iter()
-    }
-
     /// The partitions that this agent reads: topic, number, partition.
     pub(crate) fn own_partitions(&self) -> impl Iterator<Item = (&Arc<str>, i32, &Partition)> {
         self.topics.iter().flat_map(|topic| {

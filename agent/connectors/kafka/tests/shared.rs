@@ -41,7 +41,13 @@ impl Peers for Shared {
 
 /// Applies until every row and every truncation is there. With `restarts`, begins again and again where
 /// the target stands.
-async fn agent(stand: Arc<Stand>, index: u32, board: Arc<Mutex<Board>>, rows: usize, restarts: bool) {
+async fn agent(
+    stand: Arc<Stand>,
+    index: u32,
+    board: Arc<Mutex<Board>>,
+    rows: usize,
+    restarts: bool,
+) {
     let replicas = Replicas {
         count: AGENTS,
         generation: None,
@@ -58,14 +64,18 @@ async fn agent(stand: Arc<Stand>, index: u32, board: Arc<Mutex<Board>>, rows: us
         batches += usize::from(restarts || batches == 0);
         let batch = source.next().await.unwrap();
         let mut board = board.lock().unwrap();
-        let events = batch.events.into_iter().filter(|event| {
-            !matches!(event, ChangeEvent::TransactionEnd(_))
-        });
+        let events = batch
+            .events
+            .into_iter()
+            .filter(|event| !matches!(event, ChangeEvent::TransactionEnd(_)));
         board.events.extend(events.map(|event| (index, event)));
         board.positions.insert(index, batch.position.unwrap());
         let emptied = |(agent, event): &&(u32, ChangeEvent)| *agent == index && empties(event);
         let is_through = board.events.iter().filter(emptied).count() == 2;
-        let count = board.events.iter().filter(|(_, event)| matches!(event, ChangeEvent::Row(_)));
+        let count = board
+            .events
+            .iter()
+            .filter(|(_, event)| matches!(event, ChangeEvent::Row(_)));
         if is_through && count.count() == rows {
             return;
         }
@@ -122,7 +132,11 @@ async fn shared(restarts: bool) {
     let leads: Vec<usize> = (0..board.events.len())
         .filter(|&at| board.events[at].0 == 0 && empties(&board.events[at].1))
         .collect();
-    let events: Vec<ChangeEvent> = board.events.iter().map(|(_, event)| event.clone()).collect();
+    let events: Vec<ChangeEvent> = board
+        .events
+        .iter()
+        .map(|(_, event)| event.clone())
+        .collect();
     let mut begin = 0;
     for (stretch, end) in leads.into_iter().chain([events.len()]).enumerate() {
         let rows: Vec<ChangeEvent> = events[begin..end]
@@ -133,14 +147,21 @@ async fn shared(restarts: bool) {
         let mut found = ids(&rows);
         found.sort_unstable();
         let first = stretch as i64 * 40;
-        assert_eq!(found, (first..first + 40).collect::<Vec<_>>(), "stretch {stretch}");
+        assert_eq!(
+            found,
+            (first..first + 40).collect::<Vec<_>>(),
+            "stretch {stretch}"
+        );
         begin = end;
     }
     for index in 0..AGENTS {
         let is_own = |(agent, event): &&(u32, ChangeEvent)| {
             *agent == index && matches!(event, ChangeEvent::Row(_))
         };
-        assert!(board.events.iter().any(|pair| is_own(&pair)), "agent {index} had nothing to do");
+        assert!(
+            board.events.iter().any(|pair| is_own(&pair)),
+            "agent {index} had nothing to do"
+        );
     }
 }
 
@@ -164,14 +185,22 @@ async fn nobody_passes_a_table_event_while_one_agent_is_missing() {
         let after = row(ordinal as i64, "x");
         events = events.change(&table, 1, ordinal, RowOperation::Insert { after });
     }
-    let events = events.end(1).schema(SchemaChange::Truncate(table.id.clone()));
+    let events = events
+        .end(1)
+        .schema(SchemaChange::Truncate(table.id.clone()));
     sink.write(&events.end(2).0).await.unwrap();
     sink.commit(&position(2, &table)).await.unwrap();
     // The last agent never starts, and it has rows.
     let (stand, board) = (Arc::new(stand), Arc::new(Mutex::new(Board::default())));
     let mut agents = JoinSet::new();
     for index in 0..AGENTS - 1 {
-        agents.spawn(agent(Arc::clone(&stand), index, Arc::clone(&board), 40, false));
+        agents.spawn(agent(
+            Arc::clone(&stand),
+            index,
+            Arc::clone(&board),
+            40,
+            false,
+        ));
     }
     let ended = timeout(Duration::from_secs(4), agents.join_all()).await;
     assert!(ended.is_err(), "an agent has seen the end of everything");
@@ -182,5 +211,9 @@ async fn nobody_passes_a_table_event_while_one_agent_is_missing() {
         .map(|(_, event)| event)
         .filter(|event| !matches!(event, ChangeEvent::Schema(SchemaChange::Create(_))))
         .partition(|event| empties(event));
-    assert!(!rows.is_empty() && emptied.is_empty(), "{} rows", rows.len());
+    assert!(
+        !rows.is_empty() && emptied.is_empty(),
+        "{} rows",
+        rows.len()
+    );
 }

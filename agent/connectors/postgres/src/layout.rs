@@ -107,7 +107,10 @@ impl Layout<'_> {
              VALUES ({}, 0, 0, {generation}, {count}) ON CONFLICT (sink) DO NOTHING",
             literal(base)
         );
-        if self.unless_held(self.session.client.batch_execute(&first).await)?.is_none() {
+        if self
+            .unless_held(self.session.client.batch_execute(&first).await)?
+            .is_none()
+        {
             return Ok(Attempt::Held(vec![base.clone()]));
         }
         let locked = self.locked("sink = $1", &[base]).await?;
@@ -333,7 +336,7 @@ mod tests {
     fn entry(name: &str, log: Option<&str>, tables: &[(&str, TableState)]) -> Entry {
         let tables: SnapshotState = tables
             .iter()
-            .map(|(name, state)| (TableId::new("shop", name), state.clone()))
+            .map(|(name, state)| (TableId::new("shop", *name), state.clone()))
             .collect();
         Entry {
             name: name.to_owned(),
@@ -361,13 +364,25 @@ mod tests {
     fn the_leader_says_what_became_of_tables_and_each_partition_is_as_far_as_anybody_has_it() {
         use TableState::Streaming;
         let all = vec![
-            entry("p", Some("kafka:a/0=1,a/1=1,c/0=1"), &[("gone", stopped()), ("new", stopped())]),
-            entry("p:1", Some("kafka:a/0=1,a/1=8,c/0=1"), &[("a", stopped()), ("old", Streaming)]),
-            entry("p:0", Some("kafka:a/0=5,a/1=1,c/0=3"), &[("a", Streaming), ("new", Streaming)]),
+            entry(
+                "p",
+                Some("kafka:a/0=1,a/1=1,c/0=1"),
+                &[("gone", stopped()), ("new", stopped())],
+            ),
+            entry(
+                "p:1",
+                Some("kafka:a/0=1,a/1=8,c/0=1"),
+                &[("a", stopped()), ("old", Streaming)],
+            ),
+            entry(
+                "p:0",
+                Some("kafka:a/0=5,a/1=1,c/0=3"),
+                &[("a", Streaming), ("new", Streaming)],
+            ),
         ];
         let position = merged("p", all).unwrap();
         assert_eq!(position.log.to_string(), "kafka:a/0=5,a/1=8,c/0=3");
-        let tables: Vec<_> = position.tables.iter().map(|(id, _)| id.name.clone()).collect();
+        let tables: Vec<&str> = position.tables.keys().map(|id| &*id.name).collect();
         assert_eq!(tables, ["a", "new"]);
         assert_eq!(position.tables[&TableId::new("shop", "a")], stopped());
     }
@@ -375,7 +390,10 @@ mod tests {
     #[test]
     fn a_replica_that_never_committed_counts_for_nothing() {
         assert!(merged("p", vec![entry("p", None, &[]), entry("p:0", None, &[])]).is_none());
-        let all = vec![entry("p", Some("kafka:a/0=1"), &[]), entry("p:0", None, &[])];
+        let all = vec![
+            entry("p", Some("kafka:a/0=1"), &[]),
+            entry("p:0", None, &[]),
+        ];
         assert_eq!(merged("p", all).unwrap().log.to_string(), "kafka:a/0=1");
     }
 }

@@ -304,8 +304,7 @@ impl Sink for PostgresSink {
                 futures_util::future::join(client.simple_query(&begin), writer.write(batch)).await;
             // What went wrong first explains the rest.
             let found = fence.map_err(|error| live.session.error(error));
-            let fence =
-                found.and_then(|found| check_fence(&found, AFTER_BEGIN, &settings.row));
+            let fence = found.and_then(|found| check_fence(&found, AFTER_BEGIN, &settings.row));
             fence.and(outcome)
         } else {
             writer.write(batch).await

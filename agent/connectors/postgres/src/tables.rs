@@ -132,7 +132,9 @@ async fn read(session: &Session, place: &TableId) -> Result<Option<TargetTable>>
 /// Gives a table that was made under another policy the column that soft deletes need.
 async fn mark(session: &Session, id: &TableId, place: &TableId) -> Result<()> {
     let table = qualified(&place.schema, &place.name);
-    let statement = format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {DELETED_AT} timestamp with time zone");
+    let statement = format!(
+        "ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {DELETED_AT} timestamp with time zone"
+    );
     let Err(error) = session.client.batch_execute(&statement).await else {
         return Ok(());
     };

@@ -58,9 +58,14 @@ async fn every_number_of_agents_goes_on_where_those_before_were() {
     let database = Database::new().await;
     let mut alone = replica(&database, 0, 1, Some(1));
     assert_eq!(open(&mut alone).await, "none");
-    alone.commit(&place("t/0=5,t/1=5,t/2=5,t/3=5")).await.unwrap();
+    alone
+        .commit(&place("t/0=5,t/1=5,t/2=5,t/3=5"))
+        .await
+        .unwrap();
 
-    let mut four: Vec<_> = (0..4).map(|index| replica(&database, index, 4, Some(2))).collect();
+    let mut four: Vec<_> = (0..4)
+        .map(|index| replica(&database, index, 4, Some(2)))
+        .collect();
     for sink in &mut four {
         assert_eq!(open(sink).await, "kafka:t/0=5,t/1=5,t/2=5,t/3=5");
     }
@@ -88,7 +93,10 @@ async fn every_number_of_agents_goes_on_where_those_before_were() {
         assert!(is_fenced(sink).await);
     }
     assert_eq!(names(&database).await, ["test", "test:1"]);
-    two[1].commit(&place("t/0=10,t/1=21,t/2=12,t/3=23")).await.unwrap();
+    two[1]
+        .commit(&place("t/0=10,t/1=21,t/2=12,t/3=23"))
+        .await
+        .unwrap();
     assert_eq!(open(&mut two[0]).await, "kafka:t/0=10,t/1=11,t/2=12,t/3=13");
 
     let mut alone = replica(&database, 0, 1, Some(4));
@@ -114,7 +122,11 @@ async fn an_agent_of_an_older_layout_can_not_start_and_disturbs_nobody() {
         let mut older = replica(&database, index, count, Some(6));
         let error = older.open().await.unwrap_err();
         assert_eq!(error.reason(), Reason::Fenced);
-        assert!(error.message().contains("newer layout"), "{}", error.message());
+        assert!(
+            error.message().contains("newer layout"),
+            "{}",
+            error.message()
+        );
     }
     newer.commit(&place("t/0=1")).await.unwrap();
     database.drop_now().await;
@@ -142,7 +154,10 @@ async fn open_transactions_of_an_older_layout_are_ended() {
         assert!(sink.commit(&place("t/0=1")).await.is_err());
         assert_eq!(sink.open().await.unwrap_err().reason(), Reason::Fenced);
     }
-    assert_eq!(database.value("SELECT count(*) FROM shop.orders").await, "0");
+    assert_eq!(
+        database.value("SELECT count(*) FROM shop.orders").await,
+        "0"
+    );
     newer.commit(&place("t/0=0")).await.unwrap();
     database.drop_now().await;
 }
@@ -150,12 +165,16 @@ async fn open_transactions_of_an_older_layout_are_ended() {
 #[tokio::test]
 async fn an_agent_that_starts_again_puts_out_only_the_one_before() {
     let database = Database::new().await;
-    let mut sinks: Vec<_> = (0..3).map(|index| replica(&database, index, 3, Some(1))).collect();
+    let mut sinks: Vec<_> = (0..3)
+        .map(|index| replica(&database, index, 3, Some(1)))
+        .collect();
     let orders = texts("orders", &["a"]);
     for (sink, id) in sinks.iter_mut().zip(1..) {
         open(sink).await;
         sink.prepare(&orders).await.unwrap();
-        sink.commit(&place(&format!("t/{}=1", id - 1))).await.unwrap();
+        sink.commit(&place(&format!("t/{}=1", id - 1)))
+            .await
+            .unwrap();
         let rows = batch(vec![insert(&orders, row(id, &["x"]))]);
         sink.write(&rows).await.unwrap();
     }
@@ -165,7 +184,9 @@ async fn an_agent_that_starts_again_puts_out_only_the_one_before() {
     assert_eq!(sinks[1].open().await.unwrap_err().reason(), Reason::Fenced);
     sinks[0].commit(&place("t/0=2")).await.unwrap();
     sinks[2].commit(&place("t/2=2")).await.unwrap();
-    let found = database.lines("SELECT id FROM shop.orders ORDER BY id").await;
+    let found = database
+        .lines("SELECT id FROM shop.orders ORDER BY id")
+        .await;
     assert_eq!(found, ["1", "3"]);
     database.drop_now().await;
 }
@@ -176,7 +197,9 @@ async fn all_agents_of_a_layout_may_start_at_once() {
     let mut alone = replica(&database, 0, 1, Some(1));
     open(&mut alone).await;
     alone.commit(&place("t/0=5")).await.unwrap();
-    let mut sinks: Vec<_> = (0..6).map(|index| replica(&database, index, 6, Some(2))).collect();
+    let mut sinks: Vec<_> = (0..6)
+        .map(|index| replica(&database, index, 6, Some(2)))
+        .collect();
     let opened = futures_util::future::join_all(sinks.iter_mut().map(open)).await;
     assert_eq!(opened, ["kafka:t/0=5"; 6]);
     for sink in &mut sinks {
@@ -238,7 +261,12 @@ async fn agents_see_how_far_all_of_them_are_and_nobody_else() {
     for sink in &mut two {
         open(sink).await;
     }
-    for (pipeline, index, count) in [("test:x", 0, 2), ("tes", 0, 1), ("tes_", 1, 2), ("test:", 0, 1)] {
+    for (pipeline, index, count) in [
+        ("test:x", 0, 2),
+        ("tes", 0, 1),
+        ("tes_", 1, 2),
+        ("test:", 0, 1),
+    ] {
         let mut other = named(&database, pipeline, index, count, Some(1));
         open(&mut other).await;
         other.commit(&place("t/0=77,t/1=77")).await.unwrap();
@@ -247,7 +275,10 @@ async fn agents_see_how_far_all_of_them_are_and_nobody_else() {
     assert_eq!(peers.progress().await.unwrap().to_string(), "kafka:");
     two[0].commit(&place("t/0=3,t/1=1")).await.unwrap();
     two[1].commit(&place("t/0=1,t/1=4")).await.unwrap();
-    assert_eq!(peers.progress().await.unwrap().to_string(), "kafka:t/0=3,t/1=4");
+    assert_eq!(
+        peers.progress().await.unwrap().to_string(),
+        "kafka:t/0=3,t/1=4"
+    );
     // Its session may end at any time.
     let ended = database
         .value(
@@ -282,7 +313,11 @@ async fn only_the_leader_changes_tables_and_the_others_see_what_it_did() {
         sink.commit(&place("t/0=1")).await.unwrap();
         outcome
     };
-    apply(&mut leader, vec![create.clone(), insert(&orders, row(1, &["x"]))]).await;
+    apply(
+        &mut leader,
+        vec![create.clone(), insert(&orders, row(1, &["x"]))],
+    )
+    .await;
     apply(&mut follower, vec![create, insert(&orders, row(2, &["y"]))]).await;
 
     let wider = changed(&orders, |table| {
@@ -291,7 +326,11 @@ async fn only_the_leader_changes_tables_and_the_others_see_what_it_did() {
         table.columns.push(column);
     });
     apply(&mut leader, vec![alter(&wider)]).await;
-    apply(&mut follower, vec![alter(&wider), insert(&wider, row(3, &["z", "b"]))]).await;
+    apply(
+        &mut follower,
+        vec![alter(&wider), insert(&wider, row(3, &["z", "b"]))],
+    )
+    .await;
     let ids = || database.lines("SELECT id, b FROM shop.orders ORDER BY id");
     assert_eq!(ids().await, ["1|-", "2|-", "3|b"]);
 

@@ -167,7 +167,12 @@ fn what_an_earlier_process_said_is_forgotten() {
 #[test]
 fn an_agent_is_known_as_one_of_several() {
     assert!(is_of(PIPELINE, PIPELINE) && is_of("prod/shop-pg:3", PIPELINE));
-    for other in ["prod/shop-pg:capture", "prod/shop-pg2", "prod/shop", "prod/shop-pg:"] {
+    for other in [
+        "prod/shop-pg:capture",
+        "prod/shop-pg2",
+        "prod/shop",
+        "prod/shop-pg:",
+    ] {
         assert!(!is_of(other, PIPELINE), "{other}");
     }
 }

@@ -92,7 +92,10 @@ fn answers_of_all_agents_become_one() {
     assert_eq!((all.phase, all.ready), (Phase::Failed, false));
     let position = "kafka:shop.orders/0=9,shop.orders/1=7,shop.orders/10=1";
     assert_eq!(all.position.as_deref(), Some(position));
-    assert_eq!((all.lag.seconds, all.lag.records, all.lag.bytes), (Some(3.0), Some(15), None));
+    assert_eq!(
+        (all.lag.seconds, all.lag.records, all.lag.bytes),
+        (Some(3.0), Some(15), None)
+    );
     assert_eq!((all.rows_total, all.dead_letters), (1_500, 2));
     assert!((all.rows_per_second - 150.0).abs() < 0.001);
     assert_eq!(all.tables["shop.orders"].phase, "Failed");
@@ -103,7 +106,11 @@ fn answers_of_all_agents_become_one() {
 #[test]
 fn a_lag_that_one_agent_does_not_know_is_not_known() {
     let known = report(0, |status| status.lag.seconds = Some(0.0));
-    let (_, answer) = together(PIPELINE, vec![(pod(0), known), (pod(1), report(1, |_| {}))], 2);
+    let (_, answer) = together(
+        PIPELINE,
+        vec![(pod(0), known), (pod(1), report(1, |_| {}))],
+        2,
+    );
     assert_eq!(answered(answer).lag.seconds, None);
 }
 
@@ -124,7 +131,10 @@ fn a_pod_that_does_not_run_stands_for_all() {
     let (found, answer) = together(PIPELINE, seen, 3);
     assert_eq!(found, Some(crashing));
     assert!(matches!(answer, AgentAnswer::NotAsked));
-    let seen = vec![(pod(0), report(0, |_| {})), (starting.clone(), AgentAnswer::NotAsked)];
+    let seen = vec![
+        (pod(0), report(0, |_| {})),
+        (starting.clone(), AgentAnswer::NotAsked),
+    ];
     assert_eq!(together(PIPELINE, seen, 2).0, Some(starting));
 }
 
