@@ -198,7 +198,7 @@ async fn wait_column(mysql: &MysqlDatabase, postgres: &PgDatabase, column: &str)
 #[tokio::test(flavor = "multi_thread")]
 async fn agents_scaled_under_load_lose_nothing_and_keep_each_rows_order() -> Result<()> {
     let begun = Instant::now();
-    let (servers, kafka) = (Servers::from_env()?, KafkaServers::from_env()?);
+    let (servers, kafka) = (Servers::from_env(), KafkaServers::from_env()?);
     let mysql = MysqlDatabase::create(&servers, "scale").await?;
     let postgres = PgDatabase::create(&servers, "scale").await?;
     mysql.exec(TABLES).await?;
@@ -286,7 +286,7 @@ async fn agents_scaled_under_load_lose_nothing_and_keep_each_rows_order() -> Res
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_with_several_replicas_runs_them_in_one_process() -> Result<()> {
-    let (servers, kafka) = (Servers::from_env()?, KafkaServers::from_env()?);
+    let (servers, kafka) = (Servers::from_env(), KafkaServers::from_env()?);
     let mysql = MysqlDatabase::create(&servers, "file").await?;
     let postgres = PgDatabase::create(&servers, "file").await?;
     mysql.exec(TABLES).await?;
@@ -307,14 +307,15 @@ async fn a_file_with_several_replicas_runs_them_in_one_process() -> Result<()> {
                  UPDATE ledger SET version = version + 1; DELETE FROM ledger WHERE id % 7 = {round}"
             ))
             .await?;
-        let mut running = Sluice::run(&file.write()?, &["--until-synced"])?;
+        let written = file.write()?;
+        let mut running = Sluice::run(&written, &["--until-synced"])?;
         let (ended, output) = running.exit_within(PATIENCE).await?;
         ensure!(ended.success(), "{replicas} replicas: {output}");
         wait_equal(&mysql, &postgres, &pairs(&mysql), PATIENCE).await?;
         if replicas == 3 {
             let shown = running.stdout();
             for index in 0..3 {
-                let name = format!("{}:{index}", file.ends.pipeline);
+                let name = format!("{}:{index}", written.ends.pipeline);
                 ensure!(shown.contains(&name), "{name} is not shown: {shown}");
             }
         }

@@ -35,7 +35,7 @@ use crate::{
     control::{Control, What, shape_after},
     format::codec,
     header::{self, Header, Kind},
-    lookup::Lookup,
+    lookup::{Lookup, Read, finished},
     probe::{Probe, Range},
     schemas::{Fingerprint, Shapes},
     topic::{Partition, ReadTopics, Topic},
@@ -90,6 +90,8 @@ pub(crate) struct Reading {
     released: Vec<usize>,
     /// A look for records that is under way.
     probing: Option<JoinHandle<Result<Vec<(String, i32, i64)>>>>,
+    /// The topic of shapes while it is read on.
+    fetching: Option<Read>,
     /// When the pipeline was last told of anything.
     pub(crate) told_at: Instant,
     /// What the agents wait for that share the topics.
@@ -168,6 +170,7 @@ impl Reading {
             stuck: None,
             released: Vec::new(),
             probing: None,
+            fetching: None,
             told_at: Instant::now(),
             barrier,
         })
@@ -548,8 +551,13 @@ impl Reading {
             .with_hint("the topic of shapes was cut off or belongs to another capture")
         };
         let controls = self.controls.as_mut().ok_or_else(missing)?;
-        let (topic, from) = (controls.schemas_topic.clone(), controls.schemas_next);
-        let (records, next) = self.lookup.read(&topic, from).await?;
+        // The pipeline may drop the call any time: what was begun goes on then.
+        let topic = &controls.schemas_topic;
+        let from = controls.schemas_next;
+        let begin = || self.lookup.begin_read(topic, from);
+        let read = self.fetching.get_or_insert_with(begin).await;
+        self.fetching = None;
+        let (records, next) = finished(read)?;
         for record in &records {
             self.shapes
                 .take(record.key.as_deref(), record.value.as_deref());
