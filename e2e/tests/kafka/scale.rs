@@ -308,17 +308,17 @@ async fn a_file_with_several_replicas_runs_them_in_one_process() -> Result<()> {
             ))
             .await?;
         let written = file.write()?;
-        let mut running = Sluice::run(&written, &["--until-synced"])?;
-        let (ended, output) = running.exit_within(PATIENCE).await?;
-        ensure!(ended.success(), "{replicas} replicas: {output}");
+        let mut running = Sluice::run(&written, &[])?;
         wait_equal(&mysql, &postgres, &pairs(&mysql), PATIENCE).await?;
-        if replicas == 3 {
-            let shown = running.stdout();
-            for index in 0..3 {
-                let name = format!("{}:{index}", written.ends.pipeline);
-                ensure!(shown.contains(&name), "{name} is not shown: {shown}");
-            }
+        let shown = running.get("/v1/status").await?;
+        for index in 0..replicas {
+            let name = match replicas {
+                1 => format!("\"{}\"", written.ends.pipeline),
+                _ => format!("\"{}:{index}\"", written.ends.pipeline),
+            };
+            ensure!(shown.contains(&name), "{name} is not shown: {shown}");
         }
+        ensure!(running.terminate().await?.success());
     }
     Ok(())
 }
