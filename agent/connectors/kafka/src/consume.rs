@@ -46,6 +46,9 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 /// How many records one batch takes.
 const BATCH_RECORDS_MAX: usize = 20_000;
 
+/// Offsets of topics' partitions before which no record lies.
+type Emptied = Vec<(String, i32, i64)>;
+
 /// Offsets to begin at.
 type Offsets = BTreeMap<(String, i32), i64>;
 
@@ -89,7 +92,7 @@ pub(crate) struct Reading {
     /// Topics whose held records may go on.
     released: Vec<usize>,
     /// A look for records that is under way.
-    probing: Option<JoinHandle<Result<Vec<(String, i32, i64)>>>>,
+    probing: Option<JoinHandle<Result<Emptied>>>,
     /// The topic of shapes while it is read on.
     fetching: Option<Read>,
     /// When the pipeline was last told of anything.

@@ -189,7 +189,8 @@ impl Layout<'_> {
             let moved = catalog::position_statement(base, epoch, &position, true)?;
             script.push_str(&moved);
         }
-        script.push_str(&format!("; DELETE FROM sluice.positions WHERE {condition}"));
+        script.push_str("; DELETE FROM sluice.positions WHERE ");
+        script.push_str(&condition);
         self.run(&script).await?;
         info!(
             pipeline = base,
