@@ -88,6 +88,9 @@ pub(crate) struct AgentArguments {
     /// Serves /healthz, /readyz, /metrics and /v1/status on this address.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub(crate) listen: SocketAddr,
+    /// The pod's name: the number at its end says which of several agents of the pipeline this is.
+    #[arg(long, value_name = "NAME", env = "SLUICE_POD")]
+    pub(crate) pod: Option<String>,
     /// How long a pipeline that stopped for a person waits before it looks whether it can go on.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) retry_seconds: u64,

@@ -28,7 +28,7 @@ pub(crate) fn source(config: &AgentConfig, secrets: &Arc<dyn SecretStore>) -> Bo
             source.heartbeat_seconds,
             Arc::clone(secrets),
         )),
-        SourceSystem::Kafka(topics) => kafka::source(topics, selection(source), secrets),
+        SourceSystem::Kafka(topics) => kafka::source(topics, selection(source), config, secrets),
     }
 }
 
@@ -38,12 +38,10 @@ pub(crate) fn sink(config: &AgentConfig, secrets: &Arc<dyn SecretStore>) -> Box<
     match &sink.system {
         SinkSystem::Postgres(postgres) => {
             let postgres = postgres.clone();
-            Box::new(PostgresSink::new(
-                pipeline,
-                sink,
-                postgres,
-                Arc::clone(secrets),
-            ))
+            let secrets = Arc::clone(secrets);
+            Box::new(
+                PostgresSink::new(pipeline, sink, postgres, secrets).with_replicas(config.replicas),
+            )
         }
         SinkSystem::Kafka(topics) => kafka::sink(pipeline, topics, secrets),
     }
@@ -87,7 +85,7 @@ pub(crate) fn stall_hint(config: &AgentConfig, on: StalledOn) -> String {
                  shows: SELECT b.pid, b.usename, b.application_name, b.state, b.xact_start FROM pg_stat_activity AS a \
                  CROSS JOIN unnest(pg_blocking_pids(a.pid)) AS p JOIN pg_stat_activity AS b ON b.pid = p \
                  WHERE a.application_name = left('sluice/{}', 63)",
-                config.pipeline.replace('\'', "''")
+                config.agent_name().replace('\'', "''")
             ),
             SinkSystem::Kafka(_) => brokers.to_owned(),
         },

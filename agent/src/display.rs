@@ -89,7 +89,7 @@ impl Display {
         let found = self
             .pipelines
             .iter()
-            .find(|watched| watched.config.pipeline == name);
+            .find(|watched| watched.config.agent_name() == name);
         let status = found.map(Watched::status).unwrap_or_default();
         let line = format!(
             "{name}: {what}, {} rows applied",

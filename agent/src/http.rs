@@ -107,9 +107,7 @@ fn healthz(pipelines: &[Watched]) -> Response<Full<Bytes>> {
     let stuck = pipelines
         .iter()
         .filter(|watched| watched.progress.is_stuck(STUCK_AFTER));
-    let names: Vec<&str> = stuck
-        .map(|watched| watched.config.pipeline.as_str())
-        .collect();
+    let names: Vec<String> = stuck.map(|watched| watched.config.agent_name()).collect();
     if names.is_empty() {
         return response(StatusCode::OK, TEXT, "ok\n".to_owned());
     }

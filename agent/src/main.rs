@@ -99,7 +99,11 @@ fn run_agent(logging: &LoggingArguments, arguments: &AgentArguments) -> anyhow::
     if let Err(problem) = logging::start(logging, &Screen::plain()) {
         return Ok(invalid(&problem));
     }
-    match configuration::read_agent(&arguments.config) {
+    let read = configuration::read_agent(&arguments.config).and_then(|mut config| {
+        configuration::place(&mut config, arguments.pod.as_deref())?;
+        Ok(config)
+    });
+    match read {
         Ok(config) => complete(agent::agent(arguments, config)),
         Err(problem) => {
             let path = &arguments.termination_message;

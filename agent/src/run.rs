@@ -51,7 +51,7 @@ pub(crate) struct Watched {
 impl Watched {
     /// A pipeline that has not started.
     pub(crate) fn new(config: AgentConfig) -> Self {
-        let progress = Arc::new(Progress::new(config.pipeline.clone()));
+        let progress = Arc::new(Progress::new(config.agent_name()));
         Self {
             config,
             progress,
@@ -86,6 +86,7 @@ pub(crate) async fn run(
             pipeline.config.pipeline
         ));
     }
+    let running: Vec<Pipeline> = running.into_iter().flat_map(Pipeline::replicas).collect();
     let watched: Arc<[Watched]> = running
         .iter()
         .map(|pipeline| Watched::new(pipeline.config.clone()))
@@ -196,7 +197,7 @@ impl Crew {
         let Pipeline {
             config, secrets, ..
         } = pipeline;
-        let name = config.pipeline.clone();
+        let name = config.agent_name();
         let pipeline_config =
             translate::pipeline_config(&config, options).with_context(|| name.clone())?;
         let source = connectors::source(&config, &secrets);

@@ -24,7 +24,7 @@ pub(crate) fn agent_status(
 ) -> AgentStatus {
     let tables = report.tables.iter();
     AgentStatus {
-        pipeline: config.pipeline.clone(),
+        pipeline: config.agent_name(),
         source: config.source.name.clone(),
         sink: config.sink.name.clone(),
         phase: phase(report.phase),

@@ -29,7 +29,7 @@ pub(crate) fn pipeline_config(
     options: &RunOptions,
 ) -> Result<PipelineConfig> {
     Ok(PipelineConfig {
-        name: config.pipeline.clone(),
+        name: config.agent_name(),
         snapshot_mode: match config.snapshot.mode {
             config::SnapshotMode::Initial => SnapshotMode::Initial,
             config::SnapshotMode::Never => SnapshotMode::Never,

@@ -172,5 +172,6 @@ fn config(ends: &Ends) -> AgentConfig {
             delay_ms_max: 100,
         },
         resnapshot: None,
+        replicas: None,
     }
 }

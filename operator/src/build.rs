@@ -110,9 +110,10 @@ pub(crate) fn agent(agent: &ValidatedAgent, extras: Extras) -> Result<AgentResou
 
 /// The objects of the check of an agent's prerequisites.
 pub(crate) fn agent_check(agent: &ValidatedAgent) -> Result<CheckResources, BuildError> {
-    // What is copied again has no prerequisites of its own.
+    // What is copied again, and how work is shared, has no prerequisites of its own.
     let config = json_of(&AgentConfig {
         resnapshot: None,
+        replicas: None,
         ..agent.config.clone()
     })?;
     let name = &agent.key.name;

@@ -55,7 +55,12 @@ pub(crate) fn of_role(role: Role, owner: &str) -> String {
 
 /// The name of the first pod of a StatefulSet.
 pub(crate) fn first_pod(stateful_set: &str) -> String {
-    format!("{stateful_set}-0")
+    pod(stateful_set, 0)
+}
+
+/// The name of one of the pods of a StatefulSet.
+pub(crate) fn pod(stateful_set: &str, ordinal: i32) -> String {
+    format!("{stateful_set}-{ordinal}")
 }
 
 /// The label of an agent's objects, by what it is for.

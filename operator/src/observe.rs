@@ -9,10 +9,12 @@
 mod agent;
 pub(crate) mod check;
 pub(crate) mod pod;
+mod replicas;
 mod warnings;
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use k8s_openapi::{
     api::{apps::v1::StatefulSet, batch::v1::Job, core::v1::Pod},
     jiff::{SignedDuration, Timestamp},
@@ -34,9 +36,9 @@ const HEADWAY_DUE: SignedDuration = SignedDuration::from_secs(4);
 pub(crate) struct Sighting {
     /// Its StatefulSet.
     pub(crate) stateful_set: Option<StatefulSetState>,
-    /// Its pod.
+    /// Its pod; of several, the one that is worst off.
     pub(crate) pod: Option<PodState>,
-    /// What it answered.
+    /// What it answered; of several that all did, their answers together.
     pub(crate) agent: AgentAnswer,
 }
 
@@ -68,23 +70,27 @@ impl Observer {
         };
         let now = Timestamp::now();
         let mut state = stateful_set_state(stateful_set);
-        let mut pod = pod::current(pods).map(pod::pod_state);
-        match &mut pod {
-            None if state.replicas > 0 && is_due(state.created_at, now) => {
-                state.problem = self.warnings.latest(stateful_set, now).await;
-            }
-            Some(pod) => self.explain(pod, pods, now).await,
-            None => {}
+        let seen = pods.iter().map(|pod| self.see(pod, pipeline, now));
+        let seen = join_all(seen).await;
+        let expected = usize::try_from(state.replicas).unwrap_or(0);
+        if seen.len() < expected && is_due(state.created_at, now) {
+            state.problem = self.warnings.latest(stateful_set, now).await;
         }
-        let agent = match &pod {
-            Some(pod) => self.agents.ask(pod, pipeline).await,
-            None => AgentAnswer::NotAsked,
-        };
+        let (pod, agent) = replicas::together(pipeline, seen, expected);
         Sighting {
             stateful_set: Some(state),
             pod,
             agent,
         }
+    }
+
+    /// Looks at one pod, and asks the agent in it.
+    async fn see(&self, pod: &Arc<Pod>, pipeline: &str, now: Timestamp) -> (PodState, AgentAnswer) {
+        let mut state = pod::pod_state(pod);
+        self.explain(&mut state, std::slice::from_ref(pod), now)
+            .await;
+        let answer = self.agents.ask(&state, pipeline).await;
+        (state, answer)
     }
 
     /// How a check stands, with the reason why its pod does not start, if it does not.

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::kafka::{KafkaConfig, KafkaSourceConfig};
 use crate::secret::SecretKey;
+pub use crate::{
+    kafka::{KafkaConfig, KafkaSourceConfig},
+    replicas::Replicas,
+};
 
 /// Everything that one agent needs to know. Made from the custom resources in one place
 /// (`operator/convert`), for the operator and for `sluice run` alike.
@@ -30,9 +33,21 @@ pub struct AgentConfig {
     /// The newest request to copy tables again; none was made without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resnapshot: Option<ResnapshotRequest>,
+    /// Which part of the work is this agent's; all of it without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<Replicas>,
 }
 
 impl AgentConfig {
+    /// Names this agent among those of its pipeline.
+    pub fn agent_name(&self) -> String {
+        let replicas = self.replicas.as_ref();
+        replicas.map_or_else(
+            || self.pipeline.clone(),
+            |replicas| replicas.name(&self.pipeline),
+        )
+    }
+
     /// Whether the agent writes its source's changes to Kafka for the agents of the sinks.
     pub fn is_capture(&self) -> bool {
         matches!(&self.sink.system, SinkSystem::Kafka(kafka) if kafka.is_transport)

@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod kafka;
+pub mod replicas;
 pub mod secret;
 pub mod status;
 

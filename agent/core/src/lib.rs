@@ -26,6 +26,6 @@ pub use position::{LogPosition, Position, Requests, SnapshotState, TableState, W
 pub use row::{Row, RowBuilder};
 pub use schema::{Column, ColumnType, TableId, TableSchema};
 pub use selection::TableSelection;
-pub use sink::{Sink, SinkObserver, WriteOutcome};
+pub use sink::{Peers, Sink, SinkObserver, WriteOutcome};
 pub use source::{ChunkRequest, SnapshotReader, Source, SourceBatch};
 pub use value::Value;

@@ -88,6 +88,19 @@ pub enum LogPosition {
     Offsets(BTreeMap<(String, i32), i64>),
 }
 
+impl LogPosition {
+    /// Adds what others have applied who read the same topics: of each partition the furthest offset
+    /// counts. A place of another kind can't be added and changes nothing.
+    pub fn add(&mut self, other: &Self) {
+        if let (Self::Offsets(offsets), Self::Offsets(others)) = (self, other) {
+            for (partition, &offset) in others {
+                let known = offsets.entry(partition.clone()).or_insert(offset);
+                *known = offset.max(*known);
+            }
+        }
+    }
+}
+
 impl fmt::Display for LogPosition {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -285,6 +298,15 @@ mod tests {
         for text in ["binlog", ":4", "lsn:zz", "kafka:a"] {
             assert!(text.parse::<LogPosition>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_places_of_several_readers_add_up_to_the_furthest_of_each_partition() {
+        let mut all: LogPosition = "kafka:a/0=3,a/1=9".parse().unwrap();
+        all.add(&"kafka:a/0=7,a/1=2,b/0=1".parse().unwrap());
+        assert_eq!(all.to_string(), "kafka:a/0=7,a/1=9,b/0=1");
+        all.add(&"binlog.000003:4711".parse().unwrap());
+        assert_eq!(all.to_string(), "kafka:a/0=7,a/1=9,b/0=1");
     }
 
     #[test]

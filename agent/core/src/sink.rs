@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use crate::{
     error::{Error, Result},
     event::Batch,
-    position::Position,
+    position::{LogPosition, Position},
     schema::{TableId, TableSchema},
 };
 
@@ -57,6 +57,20 @@ pub trait Sink: Send {
     fn observer(&self) -> Option<Arc<dyn SinkObserver>> {
         None
     }
+
+    /// Those who apply other parts of the same source beside this one; none where it applies all of it.
+    /// Called after `open`, and good until the next `open`.
+    fn peers(&self) -> Option<Arc<dyn Peers>> {
+        None
+    }
+}
+
+/// The agents that share a pipeline, each of which applies some partitions of its topics.
+#[async_trait]
+pub trait Peers: Send + Sync {
+    /// How far all of them together are: of each partition the furthest offset that the target holds.
+    /// Uses a connection of its own.
+    async fn progress(&self) -> Result<LogPosition>;
 }
 
 /// Looks at a [`Sink`]'s session from beside.

@@ -10,6 +10,7 @@ use crate::{
     position::{LogPosition, Watermark},
     row::Row,
     schema::{TableId, TableSchema},
+    sink::Peers,
 };
 
 /// A database's log (or a topic), as a stream of change events.
@@ -22,6 +23,10 @@ use crate::{
 /// transactions. **Errors.** After an error the source is used up: the caller drops it, or opens it again.
 #[async_trait]
 pub trait Source: Send {
+    /// Names those who apply other parts of the source, for an order that holds over all of them. Called
+    /// before each `open`; a source that can't be shared has no use for it.
+    fn set_peers(&mut self, _peers: Option<Arc<dyn Peers>>) {}
+
     /// Connects, checks the prerequisites of capture, and gets ready to stream from `resume`, or
     /// from the log's present end when there is none (from its beginning, where
     /// [`can_snapshot`](Self::can_snapshot) says no). Answers with the place where the stream starts.

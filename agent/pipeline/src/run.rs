@@ -139,6 +139,7 @@ impl Session<'_> {
         watch.observer = sink.observer();
         let applied = sink.applied_schemas().await?;
         let mut held = source.take().ok_or_else(lost_source)?;
+        held.set_peers(sink.peers());
         let mut ends = Ends {
             source: held.as_mut(),
             sink: &mut *sink,

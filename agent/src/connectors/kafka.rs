@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sluice_agent_api::{
-    SecretStore,
+    AgentConfig, SecretStore,
     kafka::{KafkaConfig, KafkaSourceConfig},
 };
 use sluice_core::{Sink, Source, TableSelection};
@@ -15,13 +15,13 @@ pub(super) use sluice_kafka::preflight::{check_sink, check_source};
 pub(super) fn source(
     topics: &KafkaSourceConfig,
     selection: TableSelection,
+    config: &AgentConfig,
     secrets: &Arc<dyn SecretStore>,
 ) -> Box<dyn Source> {
-    Box::new(KafkaSource::new(
-        topics.clone(),
-        selection,
-        Arc::clone(secrets),
-    ))
+    Box::new(
+        KafkaSource::new(topics.clone(), selection, Arc::clone(secrets))
+            .with_replicas(config.replicas),
+    )
 }
 
 /// Topics as a sink, not connected yet.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sluice_agent_api::{
-    SecretStore,
+    AgentConfig, SecretStore,
     kafka::{KafkaConfig, KafkaSourceConfig},
     status::{Check, CheckOutcome},
 };
@@ -21,6 +21,7 @@ const HINT: &str = "use a released binary or image, or build with --features kaf
 pub(super) fn source(
     _topics: &KafkaSourceConfig,
     _selection: TableSelection,
+    _config: &AgentConfig,
     _secrets: &Arc<dyn SecretStore>,
 ) -> Box<dyn Source> {
     Box::new(Missing)

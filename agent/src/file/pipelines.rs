@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use sluice_agent_api::{
-    AgentConfig, SecretKey, SecretStore, config::SourceConfig, secret::InlineSecrets,
+    AgentConfig, SecretKey, SecretStore,
+    config::{Replicas, SourceConfig},
+    secret::InlineSecrets,
 };
 use sluice_convert::{ObjectKind, SecretUse};
 use sluice_core::{TableId, TableSelection};
@@ -39,6 +41,25 @@ pub(crate) struct Pipeline {
     pub(crate) paused: bool,
     /// The pipeline that writes the topics that this one reads.
     pub(crate) upstream: Option<String>,
+}
+
+impl Pipeline {
+    /// What each of the agents does that share the pipeline.
+    pub(crate) fn replicas(self) -> Vec<Self> {
+        let Some(replicas) = self.config.replicas else {
+            return vec![self];
+        };
+        let part = |index| Self {
+            config: AgentConfig {
+                replicas: Some(Replicas { index, ..replicas }),
+                ..self.config.clone()
+            },
+            secrets: Arc::clone(&self.secrets),
+            paused: self.paused,
+            upstream: self.upstream.clone(),
+        };
+        (0..replicas.count).map(part).collect()
+    }
 }
 
 /// A source without sink: nothing to run, but something to check.

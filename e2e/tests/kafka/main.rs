@@ -7,3 +7,4 @@ mod debezium;
 mod fan_out;
 mod interop;
 mod items;
+mod scale;

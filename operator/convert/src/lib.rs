@@ -14,7 +14,7 @@ mod source;
 
 use sluice_agent_api::{
     AgentConfig,
-    config::{BatchConfig, OnPositionLost, SnapshotConfig, SnapshotMode, SourceConfig},
+    config::{BatchConfig, OnPositionLost, Replicas, SnapshotConfig, SnapshotMode, SourceConfig},
 };
 use sluice_crds::{ReplicaSink, ReplicationSource};
 
@@ -76,6 +76,7 @@ pub fn agent_config(
             delay_ms_max: sink::delay_milliseconds(&sink.spec.apply.max_delay).unwrap_or(0),
         },
         resnapshot: None,
+        replicas: from_topics.then(|| replicas(sink)),
     })
 }
 
@@ -107,6 +108,7 @@ pub fn capture_config(source: &ReplicationSource) -> Result<Option<AgentConfig>,
             delay_ms_max: CAPTURE_DELAY_MILLISECONDS,
         },
         resnapshot: None,
+        replicas: None,
     }))
 }
 
@@ -157,6 +159,21 @@ fn group_id(sink: &ReplicaSink) -> String {
     format!("sluice.{}", pipeline_name(sink).replace('/', "."))
 }
 
+/// How the partitions are shared. A later spec has a higher generation, also that of a sink that was
+/// deleted and made again: `metadata.generation` alone begins anew with it.
+fn replicas(sink: &ReplicaSink) -> Replicas {
+    const GENERATIONS_MAX: i64 = 1_000_000;
+    let created = sink.metadata.creation_timestamp.as_ref();
+    let generation = sink.metadata.generation.zip(created);
+    Replicas {
+        count: sink.spec.replicas.max(1),
+        generation: generation.map(|(generation, created)| {
+            created.0.as_second() * GENERATIONS_MAX + generation.min(GENERATIONS_MAX - 1)
+        }),
+        index: 0,
+    }
+}
+
 /// Whether the agent of a sink is to rest. Through Kafka, a paused source rests alone: what is in the
 /// topics is still applied.
 pub fn is_paused(source: &ReplicationSource, sink: &ReplicaSink) -> bool {
@@ -189,10 +206,19 @@ fn check_pair(source: &ReplicationSource, sink: &ReplicaSink, checks: &mut Check
             "is that of the ReplicationSource's own spec.kafka: the agent would read what it writes",
         );
     }
-    // One agent reads all partitions: several would put each other out.
-    let from_topics = source.spec.kafka.is_some() || source.spec.kafka_topics.is_some();
-    checks.not_supported(from_topics && sink.spec.replicas > 1, "spec.replicas");
-    if sink.spec.replicas > 1 && source.spec.kafka.is_none() && source.spec.kafka_topics.is_none() {
+    let several = sink.spec.replicas > 1;
+    checks.require(
+        !several || source.spec.kafka_topics.is_none(),
+        "spec.replicas",
+        "must be 1 with kafkaTopics: where a table changes its shape is in the records alone, which \
+         several agents would meet at different times",
+    );
+    checks.require(
+        !several || sink.spec.kafka.is_none(),
+        "spec.replicas",
+        "must be 1 with kafka: one agent writes all topics of a sink",
+    );
+    if several && source.spec.kafka.is_none() && source.spec.kafka_topics.is_none() {
         checks.refuse(
             "spec.replicas",
             "more than one needs spec.kafka in the ReplicationSource: without Kafka there is one writer",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::{
     apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetUpdateStrategy},
-    core::v1::PodTemplateSpec,
+    core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, PodTemplateSpec},
 };
 use sluice_agent_api::config::SourceSystem;
 
@@ -103,6 +103,21 @@ fn annotations(agent: &ValidatedAgent) -> BTreeMap<String, String> {
     annotations
 }
 
+/// Tells an agent which of the replicas it is.
+fn pod_name() -> EnvVar {
+    EnvVar {
+        name: "SLUICE_POD".to_owned(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                api_version: Some("v1".to_owned()),
+                field_path: "metadata.name".to_owned(),
+            }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
+    }
+}
+
 fn template(agent: &ValidatedAgent, config: &str) -> PodTemplateSpec {
     let name = names::of_role(agent.role, &agent.key.name);
     let arguments = [
@@ -119,6 +134,14 @@ fn template(agent: &ValidatedAgent, config: &str) -> PodTemplateSpec {
     container.startup_probe = Some(probe("/healthz", 1, 60));
     container.liveness_probe = Some(probe("/healthz", 10, 6));
     container.readiness_probe = Some(probe("/readyz", 3, 2));
+    if agent.config.replicas.is_some() {
+        container.env = Some(vec![pod_name()]);
+    }
+    if agent.replicas > 1 {
+        // An agent of a new layout may have to wait for another one of it, which must not wait in turn
+        // until this one is ready: a StatefulSet replaces them one after the other.
+        container.readiness_probe = Some(probe("/healthz", 3, 2));
+    }
     let pod = Pod {
         container,
         config_map: &name,

@@ -116,9 +116,11 @@ fn validated_capture() -> ValidatedAgent {
 
 /// The agents that apply from there.
 fn validated_apply() -> ValidatedAgent {
+    let mut sink = sink();
+    sink.spec.replicas = 4;
     ValidatedAgent {
-        replicas: 4,
-        config: sluice_convert::agent_config(&captured_source(), &sink()).unwrap(),
+        replicas: sink.spec.replicas,
+        config: sluice_convert::agent_config(&captured_source(), &sink).unwrap(),
         secrets: secrets(&[
             ("kafka-user", "username"),
             ("kafka-user", "password"),

@@ -194,7 +194,7 @@ async fn status(address: &str, port: u16, pipeline: &str) -> Result<AgentStatus,
         report
             .pipelines
             .into_iter()
-            .find(|status| status.pipeline == pipeline)
+            .find(|status| is_of(&status.pipeline, pipeline))
             .ok_or_else(|| AskError::Stranger(pipeline.to_owned()))
     };
     tokio::pin!(answer, connection);
@@ -203,6 +203,17 @@ async fn status(address: &str, port: u16, pipeline: &str) -> Result<AgentStatus,
         answer = &mut answer => answer,
         // The connection ends as soon as the answer has been received: it is there now, or never.
         _ = &mut connection => answer.await,
+    }
+}
+
+/// Whether a name is that of a pipeline or of one of its replicas.
+fn is_of(name: &str, pipeline: &str) -> bool {
+    match name.strip_prefix(pipeline) {
+        Some("") => true,
+        Some(rest) => rest
+            .strip_prefix(':')
+            .is_some_and(|index| index.parse::<u32>().is_ok()),
+        None => false,
     }
 }
 

@@ -30,11 +30,12 @@ use tokio::{
 };
 
 use crate::{
+    barrier::Barrier,
     connect::{Context, client_config},
     control::{Control, What, shape_after},
     format::codec,
     header::{self, Header, Kind},
-    lookup::Lookup,
+    lookup::{Lookup, Read, finished},
     probe::{Probe, Range},
     schemas::{Fingerprint, Shapes},
     topic::{Partition, ReadTopics, Topic},
@@ -89,8 +90,12 @@ pub(crate) struct Reading {
     released: Vec<usize>,
     /// A look for records that is under way.
     probing: Option<JoinHandle<Result<Vec<(String, i32, i64)>>>>,
+    /// The topic of shapes while it is read on.
+    fetching: Option<Read>,
     /// When the pipeline was last told of anything.
     pub(crate) told_at: Instant,
+    /// What the agents wait for that share the topics.
+    barrier: Barrier,
 }
 
 /// What became of a record.
@@ -110,6 +115,7 @@ impl Reading {
         selection: TableSelection,
         secrets: &Arc<dyn SecretStore>,
         resume: Offsets,
+        barrier: Barrier,
     ) -> Result<Self> {
         let cluster = &kafka.cluster;
         let brokers = &cluster.bootstrap_servers;
@@ -164,7 +170,9 @@ impl Reading {
             stuck: None,
             released: Vec::new(),
             probing: None,
+            fetching: None,
             told_at: Instant::now(),
+            barrier,
         })
     }
 
@@ -259,12 +267,16 @@ impl Reading {
         for number in 0..count {
             let from = self.resume.get(&(name.to_owned(), number)).copied();
             is_known |= from.is_some_and(|from| from > 0);
+            let is_elsewhere = !self.barrier.has(name, number);
             let offset = match from {
                 Some(from) if from > 0 => Offset::Offset(from),
                 _ => Offset::Beginning,
             };
-            places.push((name.to_owned(), number, offset));
+            if !is_elsewhere {
+                places.push((name.to_owned(), number, offset));
+            }
             partitions.push(Partition {
+                is_elsewhere,
                 next: from.unwrap_or(0),
                 ..Partition::default()
             });
@@ -295,10 +307,14 @@ impl Reading {
     /// The next offset of every partition, and of the control topic.
     pub(crate) fn position(&self) -> LogPosition {
         let mut offsets = self.resume.clone();
-        for topic in self.topics.iter() {
-            for (number, partition) in topic.partitions.iter().enumerate() {
-                offsets.insert((topic.name.to_string(), number as i32), partition.next);
-            }
+        for (topic, number, partition) in self.topics.own_partitions() {
+            // Others wait for the place; that no record lies before it is as good as having passed one.
+            let place = if self.barrier.is_shared() {
+                partition.passed()
+            } else {
+                partition.next
+            };
+            offsets.insert((topic.to_string(), number), place);
         }
         if let Some(controls) = &self.controls {
             offsets.insert((controls.topic.clone(), 0), controls.next);
@@ -306,12 +322,30 @@ impl Reading {
         LogPosition::Offsets(offsets)
     }
 
-    /// How many offsets are passed, over all partitions.
+    /// How many offsets are passed, over all partitions. While a control event waits, that is not the
+    /// end, whatever the partitions say.
     pub(crate) fn passed(&self) -> u128 {
-        let partitions = self.topics.iter().flat_map(|topic| &topic.partitions);
-        partitions
-            .map(|partition| partition.passed().max(0) as u128)
-            .sum()
+        let partitions = self.topics.own_partitions();
+        let passed = partitions.map(|(_, _, partition)| partition.passed().max(0) as u128);
+        let waits = self
+            .controls
+            .as_ref()
+            .is_some_and(|controls| !controls.pending.is_empty());
+        passed.sum::<u128>().saturating_sub(u128::from(waits))
+    }
+
+    /// Whether others may wait for this agent's position.
+    pub(crate) fn is_awaited(&self) -> bool {
+        let waits = |controls: &Controls| !controls.pending.is_empty();
+        self.barrier.is_shared() && self.controls.as_ref().is_some_and(waits)
+    }
+
+    /// Whether this agent says how far the group is in a partition.
+    pub(crate) fn answers_for(&self, topic: &str, partition: i32) -> bool {
+        match &self.controls {
+            Some(controls) if controls.topic == topic => self.barrier.is_leader(),
+            _ => self.barrier.has(topic, partition),
+        }
     }
 
     /// The shapes of the selected tables, where the reading stands.
@@ -343,11 +377,9 @@ impl Reading {
     }
 
     async fn ends(&self) -> Result<BTreeMap<(String, i32), i64>> {
-        let topics = self.topics.iter().flat_map(|topic| {
-            let numbers = 0..topic.partitions.len() as i32;
-            numbers.map(|number| (topic.name.to_string(), number))
-        });
-        self.lookup.ends_of(topics.collect()).await
+        let partitions = self.topics.own_partitions();
+        let places = partitions.map(|(topic, number, _)| (topic.to_string(), number));
+        self.lookup.ends_of(places.collect()).await
     }
 
     /// Takes what has come, up to a batch. A dropped call loses nothing.
@@ -400,8 +432,9 @@ impl Reading {
                 Taken::Done => {}
                 Taken::Stuck => self.stuck = Some(message.detach()),
                 Taken::Held => {
-                    let topic = self.topics.get_mut(index);
-                    topic.partitions[number].held.push_back(message.detach());
+                    let partition = &mut self.topics.get_mut(index).partitions[number];
+                    partition.empty_until = partition.empty_until.max(message.offset());
+                    partition.held.push_back(message.detach());
                     self.pause(index, number, true)?;
                 }
             }
@@ -518,8 +551,13 @@ impl Reading {
             .with_hint("the topic of shapes was cut off or belongs to another capture")
         };
         let controls = self.controls.as_mut().ok_or_else(missing)?;
-        let (topic, from) = (controls.schemas_topic.clone(), controls.schemas_next);
-        let (records, next) = self.lookup.read(&topic, from).await?;
+        // The pipeline may drop the call any time: what was begun goes on then.
+        let topic = &controls.schemas_topic;
+        let from = controls.schemas_next;
+        let begin = || self.lookup.begin_read(topic, from);
+        let read = self.fetching.get_or_insert_with(begin).await;
+        self.fetching = None;
+        let (records, next) = finished(read)?;
         for record in &records {
             self.shapes
                 .take(record.key.as_deref(), record.value.as_deref());
@@ -594,7 +632,10 @@ impl Reading {
             for name in self.topics_of(&control) {
                 self.read_topic(&name, 0).await?;
             }
-            if !self.is_next(&control) {
+            if !self.is_next(offset, &control) {
+                if self.look().await? || self.barrier.ask().await? {
+                    continue;
+                }
                 return Ok(passed);
             }
             if let Some(shape) = control.event.shape() {
@@ -632,14 +673,20 @@ impl Reading {
         self.controls.as_ref()?.pending.front().cloned()
     }
 
-    fn is_next(&self, control: &Control) -> bool {
-        let passed = self.topics.has_passed(&control.topic, &control.offsets);
-        match &control.event {
-            What::RenameTable { topic, offsets, .. } => {
-                passed && self.topics.has_passed(topic, offsets)
-            }
-            _ => passed,
+    fn is_next(&self, offset: i64, control: &Control) -> bool {
+        let mut behind = vec![(&*control.topic, &control.offsets)];
+        if let What::RenameTable { topic, offsets, .. } = &control.event {
+            behind.push((topic, offsets));
         }
+        // Nobody reads the others.
+        behind.retain(|(topic, _)| self.topics.has(topic));
+        let mut own = behind.iter();
+        let topic = self
+            .controls
+            .as_ref()
+            .map_or("", |controls| &controls.topic);
+        own.all(|(topic, offsets)| self.topics.has_passed(topic, offsets))
+            && (behind.is_empty() || self.barrier.lets_pass((topic, offset), &behind))
     }
 
     /// Looks whether records lie between here and where a control event or the end of the log waits.

@@ -3,7 +3,7 @@
 //! Read in this order: `connect` and `error` (clients), `lookup` and `topics` (what there is),
 //! `schemas`, `header`, `control`, `state` and `resume` (what Sluice says beside the rows),
 //! `producer`, `table`, `session`, `write` and [`KafkaSink`] (rows to records), `topic`,
-//! `probe`, `consume` and [`KafkaSource`] (records to rows), [`preflight`] (whether it can work at all). What a record
+//! `probe`, `barrier`, `consume` and [`KafkaSource`] (records to rows), [`preflight`] (whether it can work at all). What a record
 //! looks like is [`sluice_avro`]'s affair.
 //!
 //! **Exactly once.** Rows and the source's position are one Kafka transaction; readers see committed
@@ -11,6 +11,7 @@
 //! and names, for every partition, the offset that it lies behind. **Failure.** Errors of the session end
 //! everything since the last commit and are tried again by the caller.
 
+mod barrier;
 mod connect;
 mod consume;
 mod control;

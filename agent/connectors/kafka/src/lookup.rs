@@ -17,6 +17,7 @@ use rdkafka::{
     types::RDKafkaErrorCode as Code,
 };
 use sluice_core::{Error, Reason, Result};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use crate::{connect::Context, error::code_of};
 
@@ -28,6 +29,9 @@ const READ_MAX: Duration = Duration::from_secs(150);
 const AGAIN: Duration = Duration::from_millis(50);
 /// How long one poll waits.
 const POLL: Duration = Duration::from_millis(200);
+
+/// A topic that is being read to its end.
+pub(crate) type Read = JoinHandle<Result<(Vec<Kept>, i64)>>;
 
 /// A client that asks.
 pub(crate) struct Lookup {
@@ -128,6 +132,11 @@ impl Lookup {
     /// Reads what is committed of a topic's only partition, from an offset to the present end. Answers
     /// with the records and the offset to go on from.
     pub(crate) async fn read(&self, topic: &str, from: i64) -> Result<(Vec<Kept>, i64)> {
+        finished(self.begin_read(topic, from).await)
+    }
+
+    /// The same, to be waited for in several goes.
+    pub(crate) fn begin_read(&self, topic: &str, from: i64) -> Read {
         let mut config = self.config.clone();
         config.set("isolation.level", "read_committed");
         config.set("enable.partition.eof", "true");
@@ -135,7 +144,7 @@ impl Lookup {
         config.set("fetch.wait.max.ms", "20");
         let brokers = self.brokers.clone();
         let topic = topic.to_owned();
-        blocking(move || read(&config, &brokers, &topic, from)).await
+        spawn_blocking(move || read(&config, &brokers, &topic, from))
     }
 
     async fn ask<T: Send + 'static>(
@@ -174,6 +183,15 @@ fn is_passing(error: &KafkaError) -> bool {
 pub(crate) fn consumer(config: &ClientConfig, brokers: &str) -> Result<BaseConsumer<Context>> {
     BaseConsumer::from_config_and_context(config, Context::new(brokers))
         .map_err(|error| Context::new(brokers).error("making a consumer", error))
+}
+
+/// What came of reading a topic.
+pub(crate) fn finished(
+    read: Result<Result<(Vec<Kept>, i64)>, JoinError>,
+) -> Result<(Vec<Kept>, i64)> {
+    read.unwrap_or_else(|error| {
+        Err(Error::new(Reason::Internal, "reading a topic ended early").with_source(error))
+    })
 }
 
 /// Runs a call that blocks.

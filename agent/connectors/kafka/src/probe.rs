@@ -16,7 +16,10 @@ use rdkafka::{
 };
 use sluice_core::Result;
 
-use crate::{connect::Context, lookup::consumer};
+use crate::{
+    connect::Context,
+    lookup::{consumer, ends},
+};
 
 const POLL: Duration = Duration::from_millis(50);
 const LOOK_MAX: Duration = Duration::from_secs(10);
@@ -57,7 +60,21 @@ impl Probe {
         Ok(empty)
     }
 
-    fn look(&self, topic: &str, ranges: Vec<Range>) -> KafkaResult<Vec<(i32, i64)>> {
+    fn look(&self, topic: &str, mut ranges: Vec<Range>) -> KafkaResult<Vec<(i32, i64)>> {
+        // Before an open transaction a partition seems to end, too: until a range is closed, its records
+        // are not shown.
+        let asked: Vec<_> = ranges
+            .iter()
+            .map(|range| (topic.to_owned(), range.0))
+            .collect();
+        let ends = ends(&self.0, &asked)?;
+        ranges.retain(|&(partition, _, to)| {
+            let end = ends.get(&(topic.to_owned(), partition));
+            end.is_some_and(|end| *end >= to)
+        });
+        if ranges.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut places = TopicPartitionList::with_capacity(ranges.len());
         for &(partition, from, _) in &ranges {
             places.add_partition_offset(topic, partition, Offset::Offset(from))?;

@@ -13,16 +13,17 @@ use rdkafka::{
 };
 use sluice_agent_api::{
     SecretStore,
+    config::Replicas,
     kafka::{KafkaSourceConfig, KafkaTopics},
 };
 use sluice_core::{
-    ChangeEvent, Error, LogPosition, Reason, Result, SnapshotReader, Source, SourceBatch,
+    ChangeEvent, Error, LogPosition, Peers, Reason, Result, SnapshotReader, Source, SourceBatch,
     TableSchema, TableSelection, Transaction, Watermark, source::LogEnd,
 };
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
-use crate::{consume::Reading, lookup::blocking};
+use crate::{barrier::Barrier, consume::Reading, lookup::blocking};
 
 /// How long an idle stream waits before it shows that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -36,6 +37,8 @@ pub struct KafkaSource {
     kafka: KafkaSourceConfig,
     selection: TableSelection,
     secrets: Arc<dyn SecretStore>,
+    replicas: Option<Replicas>,
+    peers: Option<Arc<dyn Peers>>,
     live: Option<Reading>,
 }
 
@@ -50,8 +53,16 @@ impl KafkaSource {
             kafka,
             selection,
             secrets,
+            replicas: None,
+            peers: None,
             live: None,
         }
+    }
+
+    /// The same as one of several agents that share the topics.
+    pub fn with_replicas(mut self, replicas: Option<Replicas>) -> Self {
+        self.replicas = replicas;
+        self
     }
 
     fn live(&mut self) -> Result<&mut Reading> {
@@ -63,6 +74,10 @@ impl KafkaSource {
 
 #[async_trait]
 impl Source for KafkaSource {
+    fn set_peers(&mut self, peers: Option<Arc<dyn Peers>>) {
+        self.peers = peers;
+    }
+
     async fn open(&mut self, resume: Option<&LogPosition>) -> Result<LogPosition> {
         if let Some(old) = self.live.take() {
             blocking(move || {
@@ -80,8 +95,10 @@ impl Source for KafkaSource {
                     .with_hint("let the new path copy every table again, or use another target"));
             }
         };
+        let barrier = Barrier::new(self.replicas, self.peers.clone());
+        let selection = self.selection.clone();
         let mut reading =
-            Reading::open(&self.kafka, self.selection.clone(), &self.secrets, offsets).await?;
+            Reading::open(&self.kafka, selection, &self.secrets, offsets, barrier).await?;
         match &self.kafka.topics {
             KafkaTopics::Own(own) => reading.begin_own(own).await?,
             KafkaTopics::Foreign(patterns) => reading.discover(patterns).await?,
@@ -118,7 +135,12 @@ impl Source for KafkaSource {
                 // Further than before without a record: control events, or the end of the log.
                 continue;
             }
-            if reading.told_at.elapsed() >= HEARTBEAT || std::mem::take(&mut reading.moved) {
+            let moved = std::mem::take(&mut reading.moved);
+            if moved && reading.is_awaited() {
+                // The end of a transaction, if only of an empty one, is stored at once.
+                return Ok(ended(reading));
+            }
+            if moved || reading.told_at.elapsed() >= HEARTBEAT {
                 return Ok(batch_of(reading, Vec::new(), None));
             }
             // A signal that was missed costs a turn.
@@ -134,7 +156,7 @@ impl Source for KafkaSource {
         };
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for ((topic, partition), offset) in offsets {
-            if *offset > 0 {
+            if *offset > 0 && reading.answers_for(topic, *partition) {
                 let added = list.add_partition_offset(topic, *partition, Offset::Offset(*offset));
                 added.map_err(|error| reading.error("committing offsets", error))?;
             }
@@ -171,9 +193,10 @@ impl Source for KafkaSource {
 
 /// The batch that is gathered, ended by a boundary.
 fn finished(reading: &mut Reading) -> Option<SourceBatch> {
-    if reading.events.is_empty() {
-        return None;
-    }
+    (!reading.events.is_empty()).then(|| ended(reading))
+}
+
+fn ended(reading: &mut Reading) -> SourceBatch {
     let mut events = std::mem::take(&mut reading.events);
     reading.size_bytes = 0;
     let newest = reading.newest.clone();
@@ -187,7 +210,7 @@ fn finished(reading: &mut Reading) -> Option<SourceBatch> {
     let commit_time = reading.complete_until_micros();
     events.push(ChangeEvent::TransactionEnd(end));
     reading.moved = false;
-    Some(batch_of(reading, events, commit_time))
+    batch_of(reading, events, commit_time)
 }
 
 fn batch_of(

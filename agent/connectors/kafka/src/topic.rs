@@ -25,6 +25,8 @@ pub(crate) struct Topic {
 /// A partition that is read.
 #[derive(Default)]
 pub(crate) struct Partition {
+    /// Another agent of the pipeline reads it.
+    pub(crate) is_elsewhere: bool,
     /// The offset behind the last record that was passed on.
     pub(crate) next: i64,
     /// Up to here no record lies behind `next`.
@@ -80,12 +82,17 @@ impl ReadTopics {
         &mut self.topics[index]
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Topic> {
-        self.topics.iter()
+    /// The partitions that this agent reads: topic, number, partition.
+    pub(crate) fn own_partitions(&self) -> impl Iterator<Item = (&Arc<str>, i32, &Partition)> {
+        self.topics.iter().flat_map(|topic| {
+            let numbered = (0..).zip(&topic.partitions);
+            let own = numbered.filter(|(_, partition)| !partition.is_elsewhere);
+            own.map(|(number, partition)| (&topic.name, number, partition))
+        })
     }
 
-    /// Whether every record before these offsets of a topic was passed on. A topic that is not read
-    /// holds nobody up.
+    /// Whether every record before these offsets of a topic was passed on, as far as this agent reads
+    /// it. A topic that is not read holds nobody up.
     pub(crate) fn has_passed(&self, name: &str, offsets: &BTreeMap<i32, i64>) -> bool {
         self.behind(name, offsets).next().is_none()
     }
@@ -93,7 +100,7 @@ impl ReadTopics {
     /// Everything that the source committed before this moment was passed on, as far as the ends of
     /// the partitions are known.
     pub(crate) fn complete_until_micros(&self) -> Option<i64> {
-        let partitions = || self.topics.iter().flat_map(|topic| &topic.partitions);
+        let partitions = || self.own_partitions().map(|(_, _, partition)| partition);
         let behind = partitions().filter(|partition| partition.passed() < partition.end);
         let until = match behind.map(|partition| partition.newest_micros).min() {
             Some(oldest) => Some(oldest),
@@ -123,7 +130,7 @@ impl ReadTopics {
             offsets.iter().filter_map(move |(&number, &to)| {
                 let partition = topic.partitions.get(usize::try_from(number).ok()?)?;
                 let passed = partition.passed();
-                (passed < to).then_some((number, passed, to))
+                (passed < to && !partition.is_elsewhere).then_some((number, passed, to))
             })
         })
     }

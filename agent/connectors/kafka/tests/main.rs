@@ -10,3 +10,4 @@ mod crashes;
 mod large;
 mod preflight;
 mod round_trip;
+mod shared;

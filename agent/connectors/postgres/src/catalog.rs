@@ -17,16 +17,18 @@ use crate::{
 };
 
 /// Written into the schema's comment; another value makes [`ensure`] run again.
-const VERSION: &str = "Sluice: positions, table links and dead letters (catalog version 2)";
+const VERSION: &str = "Sluice: positions, table links and dead letters (catalog version 3)";
 /// "sluice", as a number of PostgreSQL's advisory locks.
 const ADVISORY_LOCK: i64 = 0x73_6c_75_69_63_65;
 /// How long an older agent may finish what it has open.
-const TAKE_OVER_WAIT: Duration = Duration::from_secs(3);
+pub(crate) const TAKE_OVER_WAIT: Duration = Duration::from_secs(3);
 
 /// Who writes, and what the target holds.
 pub(crate) struct Ownership {
     /// This agent's number.
     pub(crate) epoch: i64,
+    /// The layout of replicas that it is part of.
+    pub(crate) generation: i64,
     /// The position that the target holds.
     pub(crate) position: Option<Position>,
 }
@@ -90,6 +92,8 @@ fn privilege_hint(session: &Session, error: tokio_postgres::Error) -> Error {
 pub(crate) struct Claim {
     /// The epoch that it had.
     pub(crate) epoch: i64,
+    /// The layout of replicas that it was part of.
+    pub(crate) generation: i64,
     /// The server's process of its last attempt, whose outcome it may not know.
     pub(crate) backend_pid: i32,
 }
@@ -148,7 +152,13 @@ pub(crate) async fn take_over(
             .await
             .map_err(|error| session.error(error))?;
         match outcome {
-            Ok(Some(row)) => return ownership(&row),
+            Ok(Some(row)) => {
+                return Ok(Ownership {
+                    epoch: row.get(0),
+                    generation: 0,
+                    position: stored_position(&row)?,
+                });
+            }
             Ok(None) => return Err(fenced(sink)),
             Err(error) if is(&error, &SqlState::LOCK_NOT_AVAILABLE) && attempt < 3 => {
                 end_older_agent(session, sink).await?;
@@ -160,7 +170,7 @@ pub(crate) async fn take_over(
 }
 
 /// Ends the session that holds the position's row, if it is an agent of this pipeline.
-async fn end_older_agent(session: &Session, sink: &str) -> Result<()> {
+pub(crate) async fn end_older_agent(session: &Session, sink: &str) -> Result<()> {
     let application_name = format!("sluice/{sink}");
     let ended = session
         .client
@@ -196,7 +206,8 @@ pub(crate) async fn end_session(session: &Session, sink: &str, pid: i32) -> Resu
     Ok(())
 }
 
-fn ownership(row: &Row) -> Result<Ownership> {
+/// The position in a row: epoch, position, tables, requests.
+pub(crate) fn stored_position(row: &Row) -> Result<Option<Position>> {
     let damaged = |what: &str| {
         Error::new(
             Reason::Internal,
@@ -207,25 +218,19 @@ fn ownership(row: &Row) -> Result<Ownership> {
     let log: Option<String> = row.get(1);
     let tables: String = row.get(2);
     let requests: String = row.get(3);
-    let position = match log {
-        None => None,
-        Some(text) => {
-            let log = LogPosition::from_str(&text).map_err(|_| damaged("a position"))?;
-            let tables: SnapshotState =
-                serde_json::from_str(&tables).map_err(|_| damaged("a state of tables"))?;
-            let requests: Requests =
-                serde_json::from_str(&requests).map_err(|_| damaged("a list of requests"))?;
-            Some(Position {
-                log,
-                tables: Arc::new(tables),
-                requests,
-            })
-        }
+    let Some(text) = log else {
+        return Ok(None);
     };
-    Ok(Ownership {
-        epoch: row.get(0),
-        position,
-    })
+    let log = LogPosition::from_str(&text).map_err(|_| damaged("a position"))?;
+    let tables: SnapshotState =
+        serde_json::from_str(&tables).map_err(|_| damaged("a state of tables"))?;
+    let requests: Requests =
+        serde_json::from_str(&requests).map_err(|_| damaged("a list of requests"))?;
+    Ok(Some(Position {
+        log,
+        tables: Arc::new(tables),
+        requests,
+    }))
 }
 
 /// The statement that must come first in every transaction: it updates nothing when a newer agent

@@ -19,6 +19,13 @@ COMMENT ON COLUMN sluice.positions.tables IS 'How far the copy of each table is.
 ALTER TABLE sluice.positions ADD COLUMN IF NOT EXISTS requests jsonb NOT NULL DEFAULT '[]';
 COMMENT ON COLUMN sluice.positions.requests IS
     'The newest requests to copy tables again that were taken on, by id; each is done once.';
+ALTER TABLE sluice.positions ADD COLUMN IF NOT EXISTS generation bigint NOT NULL DEFAULT 0;
+COMMENT ON COLUMN sluice.positions.generation IS
+    'Counts the layouts of a pipeline''s replicas; agents of an older one can''t commit.';
+ALTER TABLE sluice.positions ADD COLUMN IF NOT EXISTS replicas integer NOT NULL DEFAULT 1;
+COMMENT ON COLUMN sluice.positions.replicas IS
+    'How many replicas share the pipeline; with several, replica 2 of shop has the row shop:2, and '
+    'the row shop holds where they began.';
 
 CREATE TABLE IF NOT EXISTS sluice.tables (
     sink         text NOT NULL,

@@ -52,6 +52,17 @@ impl Evolution<'_> {
         }
     }
 
+    /// Takes note of a change that the leader of the pipeline's agents has made: it was committed before
+    /// this agent hears of it, and the leader may be further by now, as far as no rows lie between.
+    pub(crate) async fn follow(&mut self, change: &SchemaChange) -> Result<()> {
+        let id = change.table();
+        self.tables.reload(self.session, self.settings, id).await?;
+        if let SchemaChange::RenameTable { to, .. } = change {
+            self.tables.reload(self.session, self.settings, to).await?;
+        }
+        Ok(())
+    }
+
     /// Brings a table into a shape: creates it, adopts it, or alters it. With a person's approval,
     /// which stands for a copy from scratch, rows that are in the way are given up.
     pub(crate) async fn reach(&mut self, new: &TableSchema, approved: bool) -> Result<()> {

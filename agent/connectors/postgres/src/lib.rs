@@ -1,7 +1,7 @@
 //! PostgreSQL as a sink.
 //!
-//! Read in this order: `connect` and `error` (the session), `catalog` and `link` (what Sluice
-//! keeps in the target), `types` with `encode` (values), `schema`, `ddl`, `alter` and
+//! Read in this order: `connect` and `error` (the session), `catalog`, `layout` and `link` (what
+//! Sluice keeps in the target), `peers` (those who share a pipeline), `types` with `encode` (values), `schema`, `ddl`, `alter` and
 //! `evolve` (tables), `plan` and `netting` (how rows go), `apply` (rows), `sink` (the whole
 //! as a [`sluice_core::Sink`]), [`preflight`] (whether it can work at all).
 //!
@@ -21,10 +21,12 @@ mod encode;
 mod error;
 mod evolve;
 mod json;
+mod layout;
 mod link;
 mod netting;
 mod numeric;
 mod observe;
+mod peers;
 mod plan;
 pub mod preflight;
 mod schema;

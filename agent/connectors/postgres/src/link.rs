@@ -91,3 +91,14 @@ pub(crate) async fn load(session: &Session, sink: &str) -> Result<HashMap<TableI
     });
     Ok(links.map(|link| (link.schema.id.clone(), link)).collect())
 }
+
+/// Reads the link of one table.
+pub(crate) async fn read(session: &Session, sink: &str, table: &TableId) -> Result<Option<Link>> {
+    let sql = "SELECT link::text FROM sluice.tables WHERE sink = $1 AND source_table = $2";
+    let row = session
+        .client
+        .query_opt(sql, &[&sink, &table.to_string()])
+        .await;
+    let row = row.map_err(|error| session.error(error))?;
+    Ok(row.and_then(|row| serde_json::from_str(row.get(0)).ok()))
+}

@@ -14,10 +14,10 @@ use std::{
 use async_trait::async_trait;
 use sluice_agent_api::{
     SecretStore,
-    config::{PostgresConfig, SinkConfig},
+    config::{PostgresConfig, Replicas, SinkConfig},
 };
 use sluice_core::{
-    Batch, Error, Position, Reason, Result, Sink, SinkObserver, SnapshotState, TableId,
+    Batch, Error, Peers, Position, Reason, Result, Sink, SinkObserver, SnapshotState, TableId,
     TableSchema, TableState, WriteOutcome,
 };
 use tokio_postgres::SimpleQueryMessage;
@@ -28,7 +28,9 @@ use crate::{
     catalog::{self, Claim, fence_statement, fenced, position_statement},
     connect::{Session, connect},
     evolve::{Evolution, stops_table},
+    layout,
     observe::Observer,
+    peers::PeerRows,
     settings::Settings,
     tables::Tables,
     writer::{Memory, Writer},
@@ -98,6 +100,14 @@ impl PostgresSink {
         }
     }
 
+    /// The same as one of several agents that share the pipeline.
+    pub fn with_replicas(mut self, replicas: Option<Replicas>) -> Self {
+        if let Some(replicas) = replicas {
+            self.settings.share(replicas);
+        }
+        self
+    }
+
     /// Takes the session for a call; refused after one that did not end well.
     fn begin_call(&mut self) -> Result<&mut Live> {
         match &mut self.live {
@@ -121,9 +131,9 @@ impl PostgresSink {
                 "a table is prepared inside an open transaction",
             ));
         }
-        let begin = format!("BEGIN; {}", fence_statement(&settings.pipeline, live.epoch));
+        let begin = format!("BEGIN; {}", fence_statement(&settings.row, live.epoch));
         let found = live.simple(&begin).await?;
-        check_fence(&found, AFTER_BEGIN, &settings.pipeline)?;
+        check_fence(&found, AFTER_BEGIN, &settings.row)?;
         let link = live.tables.links.get(&table.id).cloned();
         let outcome = live.reach(&settings, table).await;
         match outcome {
@@ -162,6 +172,9 @@ impl Live {
     /// with the stream. One that is new, or that starts again from scratch, takes the shape at once,
     /// which is also how a person agrees to a change that a policy held back.
     async fn reach(&mut self, settings: &Settings, table: &Arc<TableSchema>) -> Result<()> {
+        if settings.is_follower() {
+            return self.look(settings, table).await;
+        }
         let begins = match self.states.get(&table.id) {
             Some(TableState::Snapshotting { frontier, .. }) => frontier.is_none(),
             Some(TableState::Stopped { .. }) => true,
@@ -187,6 +200,17 @@ impl Live {
         self.tables.plan(&self.session, table).await?;
         Ok(())
     }
+
+    /// Looks at a table that another agent makes; one that is not there yet is made with the stream.
+    async fn look(&mut self, settings: &Settings, table: &Arc<TableSchema>) -> Result<()> {
+        let tables = &mut self.tables;
+        tables.reload(&self.session, settings, &table.id).await?;
+        if let Some(link) = tables.links.get(&table.id).filter(|link| !link.held) {
+            let known = Arc::new(link.schema.clone());
+            tables.plan(&self.session, &known).await?;
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -202,16 +226,20 @@ impl Sink for PostgresSink {
         let session = connect(config, &*self.secrets, &settings.application_name()).await?;
         catalog::ensure(&session).await?;
         if let Some(pid) = self.given_up {
-            catalog::end_session(&session, &settings.pipeline, pid).await?;
+            catalog::end_session(&session, &settings.row, pid).await?;
             self.given_up = None;
         }
         let claim = self.claim;
         if let Some(claim) = &mut self.claim {
             claim.backend_pid = session.backend_pid;
         }
-        let ownership = catalog::take_over(&session, &settings.pipeline, claim).await?;
+        let ownership = match settings.replicas {
+            None => catalog::take_over(&session, &settings.row, claim).await?,
+            Some(replicas) => layout::take_over(&session, settings, replicas, claim).await?,
+        };
         self.claim = Some(Claim {
             epoch: ownership.epoch,
+            generation: ownership.generation,
             backend_pid: session.backend_pid,
         });
         let tables = Tables::load(&session, settings).await?;
@@ -259,7 +287,7 @@ impl Sink for PostgresSink {
             return Ok(WriteOutcome::default());
         }
         let mut begin = "BEGIN; ".to_owned();
-        begin.push_str(&fence_statement(&settings.pipeline, live.epoch));
+        begin.push_str(&fence_statement(&settings.row, live.epoch));
         let first = !std::mem::replace(&mut live.in_transaction, true);
         let memory = Memory {
             stopped: &mut live.stopped,
@@ -276,8 +304,7 @@ impl Sink for PostgresSink {
                 futures_util::future::join(client.simple_query(&begin), writer.write(batch)).await;
             // What went wrong first explains the rest.
             let found = fence.map_err(|error| live.session.error(error));
-            let fence =
-                found.and_then(|found| check_fence(&found, AFTER_BEGIN, &settings.pipeline));
+            let fence = found.and_then(|found| check_fence(&found, AFTER_BEGIN, &settings.row));
             fence.and(outcome)
         } else {
             writer.write(batch).await
@@ -291,14 +318,14 @@ impl Sink for PostgresSink {
     }
 
     async fn commit(&mut self, position: &Position) -> Result<()> {
-        let pipeline = self.settings.pipeline.clone();
+        let row = self.settings.row.clone();
         let live = self.begin_call()?;
         let same = Arc::ptr_eq(&live.states, &position.tables) || live.states == position.tables;
         let new_replica = live.committed.is_none();
         let requested = |committed: &Position| committed.requests != position.requests;
         let new_request = live.committed.as_ref().is_some_and(requested);
         let with_tables = !same || new_replica || new_request;
-        let mut script = position_statement(&pipeline, live.epoch, position, with_tables)?;
+        let mut script = position_statement(&row, live.epoch, position, with_tables)?;
         if live.in_transaction {
             script.push_str("; COMMIT");
         }
@@ -307,7 +334,7 @@ impl Sink for PostgresSink {
             script.push_str("; SELECT pg_current_wal_insert_lsn()");
         }
         let answer = live.simple(&script).await?;
-        check_fence(&answer, 0, &pipeline)?;
+        check_fence(&answer, 0, &row)?;
         if sampling && let Some(place) = first_value(&answer) {
             live.durability.sample = Some((place, position.clone()));
         }
@@ -366,6 +393,13 @@ impl Sink for PostgresSink {
             Arc::clone(&self.secrets),
             live.session.backend_pid,
         )))
+    }
+
+    fn peers(&self) -> Option<Arc<dyn Peers>> {
+        let is_shared = |replicas: Replicas| replicas.is_shared();
+        let shared = self.settings.replicas.is_some_and(is_shared);
+        let rows = || PeerRows::new(&self.settings, Arc::clone(&self.secrets));
+        shared.then(|| Arc::new(rows()) as Arc<dyn Peers>)
     }
 }
 

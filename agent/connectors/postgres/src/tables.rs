@@ -103,6 +103,21 @@ impl Tables {
         self.plan(session, &source).await
     }
 
+    /// Reads a table's link again, which another agent may have changed.
+    pub(crate) async fn reload(
+        &mut self,
+        session: &Session,
+        settings: &Settings,
+        id: &TableId,
+    ) -> Result<()> {
+        self.forget_plan(id);
+        match link::read(session, &settings.pipeline, id).await? {
+            Some(link) => self.links.insert(id.clone(), link),
+            None => self.links.remove(id),
+        };
+        Ok(())
+    }
+
     /// Forgets a plan, after its table changed.
     pub(crate) fn forget_plan(&mut self, id: &TableId) {
         self.plans.remove(id);
@@ -117,7 +132,9 @@ async fn read(session: &Session, place: &TableId) -> Result<Option<TargetTable>>
 /// Gives a table that was made under another policy the column that soft deletes need.
 async fn mark(session: &Session, id: &TableId, place: &TableId) -> Result<()> {
     let table = qualified(&place.schema, &place.name);
-    let statement = format!("ALTER TABLE {table} ADD COLUMN {DELETED_AT} timestamp with time zone");
+    let statement = format!(
+        "ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {DELETED_AT} timestamp with time zone"
+    );
     let Err(error) = session.client.batch_execute(&statement).await else {
         return Ok(());
     };

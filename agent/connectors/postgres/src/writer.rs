@@ -196,6 +196,10 @@ impl<'w> Writer<'w> {
     }
 
     async fn chunk(&mut self, chunk: &'w SnapshotChunk) -> Result<()> {
+        if self.target.settings.is_follower() && chunk.rows.is_empty() {
+            // The leader has made room for what follows.
+            return Ok(());
+        }
         if self.is_stopped(&chunk.table.id).await? {
             return Ok(());
         }
@@ -214,11 +218,16 @@ impl<'w> Writer<'w> {
 
     /// The plan for rows of a shape that is not known yet; none when the table stops at it.
     async fn plan_for(&mut self, source: &Arc<TableSchema>) -> Result<Option<SharedPlan>> {
-        let linked = self.tables.links.get(&source.id);
-        if !linked.is_some_and(|link| link.schema.same_shape(source)) {
+        if !self.is_linked(source) {
             let change = SchemaChange::Alter(Arc::clone(source));
             self.schema_change(&change).await?;
             if self.is_stopped(&source.id).await? {
+                return Ok(None);
+            }
+            if self.target.settings.is_follower() && !self.is_linked(source) {
+                let message = "the pipeline's first agent could not bring the table into shape";
+                let error = incompatible(&source.id, message, "see what it says of the table");
+                self.stop(source.id.clone(), error).await?;
                 return Ok(None);
             }
         }
@@ -230,6 +239,12 @@ impl<'w> Writer<'w> {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the target's table has the shape of these rows.
+    fn is_linked(&self, source: &TableSchema) -> bool {
+        let link = self.tables.links.get(&source.id);
+        link.is_some_and(|link| link.schema.same_shape(source))
     }
 
     /// Makes a change of the source's definition; a table that can't follow stops where it is.
@@ -245,7 +260,11 @@ impl<'w> Writer<'w> {
             settings: self.target.settings,
             tables: self.tables,
         };
-        let outcome = evolution.apply(change).await;
+        let outcome = if self.target.settings.is_follower() {
+            evolution.follow(change).await
+        } else {
+            evolution.apply(change).await
+        };
         let error = match outcome {
             Ok(()) => return self.target.run(RELEASE).await.map_err(Failure::fatal),
             Err(error) if !stops_table(&error) => return Err(error),

@@ -219,7 +219,30 @@ fn what_contradicts_itself_is_refused() {
         );
     }
     let several = changed(sink(), &[("/spec/replicas", json!(2))]);
-    assert!(refusal(captured(), several).contains("spec.replicas: not supported"));
+    assert!(refusal(foreign(), several).contains("spec.replicas: must be 1 with kafkaTopics"));
     let none = changed(foreign(), &[("/spec/kafkaTopics/topics", json!([]))]);
     assert!(refusal(none, sink()).contains("spec.kafkaTopics.topics: must name"));
+}
+
+#[test]
+fn the_agents_of_a_later_spec_have_a_higher_generation() {
+    let shared = |created: &str, generation: i64| {
+        let metadata = [
+            ("/metadata/creationTimestamp", json!(created)),
+            ("/metadata/generation", json!(generation)),
+            ("/spec/replicas", json!(4)),
+        ];
+        let config = convert(captured(), changed(sink(), &metadata)).unwrap();
+        let replicas = config.replicas.unwrap();
+        assert_eq!(replicas.count, 4);
+        replicas.generation.unwrap()
+    };
+    let first = shared("2026-11-21T10:00:00Z", 1);
+    let second = shared("2026-11-21T10:00:00Z", 2);
+    let made_again = shared("2026-11-21T10:00:01Z", 1);
+    assert!(first < second && second < made_again);
+
+    let of_file = convert(captured(), sink()).unwrap().replicas.unwrap();
+    assert_eq!((of_file.count, of_file.generation), (1, None));
+    assert_eq!(convert(source(), sink()).unwrap().replicas, None);
 }

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use k8s_openapi::{
+    api::{apps::v1::StatefulSet, core::v1::Pod},
+    jiff::Timestamp,
+};
 use kube::Resource as _;
 use sluice_crds::{ReplicaSink, ReplicaSinkStatus};
 use tracing::{debug, warn};
@@ -46,6 +49,17 @@ pub(super) fn pod(context: &Context, sink: &ObjectKey) -> Option<Arc<Pod>> {
         .caches
         .pods
         .get(&sink.sibling(names::first_pod(&names::agent(&sink.name))))
+}
+
+/// The pods that the agent is to have, as far as they are there.
+fn pods(context: &Context, sink: &ObjectKey, stateful_set: Option<&StatefulSet>) -> Vec<Arc<Pod>> {
+    let spec = stateful_set.and_then(|set| set.spec.as_ref());
+    // One that is paused may still have a pod that is ending.
+    let count = spec.and_then(|spec| spec.replicas).unwrap_or(1).max(1);
+    let names = (0..count).map(|ordinal| names::pod(&names::agent(&sink.name), ordinal));
+    names
+        .filter_map(|name| context.caches.pods.get(&sink.sibling(name)))
+        .collect()
 }
 
 /// The right to make a status, given back whatever happens.
@@ -98,7 +112,7 @@ impl Pass {
     async fn observe(&self) -> Observation {
         let context = &self.context;
         let stateful_set = dereference::stateful_set(context, &self.key);
-        let pods: Vec<Arc<Pod>> = pod(context, &self.key).into_iter().collect();
+        let pods = pods(context, &self.key, stateful_set.as_deref());
         // Closed never; without a permit nobody is asked.
         let permit = context.questions.acquire().await;
         let pipeline = self.key.to_string();

@@ -163,3 +163,16 @@ fn what_an_earlier_process_said_is_forgotten() {
         "{answer:?}"
     );
 }
+
+#[test]
+fn an_agent_is_known_as_one_of_several() {
+    assert!(is_of(PIPELINE, PIPELINE) && is_of("prod/shop-pg:3", PIPELINE));
+    for other in [
+        "prod/shop-pg:capture",
+        "prod/shop-pg2",
+        "prod/shop",
+        "prod/shop-pg:",
+    ] {
+        assert!(!is_of(other, PIPELINE), "{other}");
+    }
+}
