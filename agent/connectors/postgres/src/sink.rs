@@ -27,6 +27,7 @@ use crate::{
     apply::Savepoint,
     catalog::{self, Claim, fence_statement, fenced, position_statement},
     connect::{Session, connect},
+    dead_letter::Waiting,
     evolve::{Evolution, stops_table},
     observe::Observer,
     settings::Settings,
@@ -214,7 +215,8 @@ impl Sink for PostgresSink {
             epoch: ownership.epoch,
             backend_pid: session.backend_pid,
         });
-        let tables = Tables::load(&session, settings).await?;
+        let mut tables = Tables::load(&session, settings).await?;
+        tables.waiting = Waiting::load(&session, &settings.pipeline).await?;
         info!(
             target = %session.address,
             epoch = ownership.epoch,

@@ -9,6 +9,7 @@ mod chunks;
 mod connections;
 mod exactly_once;
 mod histories;
+mod letters;
 mod misfits;
 mod policies;
 mod refusals;
