@@ -130,7 +130,7 @@ async fn count_letters(letters: &DeadLetters) -> u64 {
 async fn check(database: &Database, model: &Model, place: &str) {
     let spoken = database
         .lines(
-            "SELECT DISTINCT id FROM sluice.dead_letters,
+            "SELECT DISTINCT v.id FROM sluice.dead_letters,
              LATERAL (VALUES (before->>'id'), (after->>'id')) AS v(id) WHERE v.id IS NOT NULL",
         )
         .await;
