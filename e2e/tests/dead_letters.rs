@@ -60,7 +60,7 @@ async fn refused_rows_are_listed_and_retried_until_the_replica_equals_the_source
     sluice.wait_caught_up().await?;
     mysql
         .exec(
-            "INSERT INTO t VALUES (5, 50005, 'e'), (6, 60006, 'f'), (7, 70007, 'g'); \
+            "INSERT INTO t VALUES (5, 50005, 'e'), (6, 60006, 'zanzibar'), (7, 70007, 'g'); \
              UPDATE t SET v = 30003 WHERE id = 3; \
              UPDATE t SET id = 8, v = 80008 WHERE id = 4",
         )
@@ -78,15 +78,15 @@ async fn refused_rows_are_listed_and_retried_until_the_replica_equals_the_source
     }
     let (table, _) = letters.run("list", &[]).await?;
     ensure!(table.contains("6 dead letters"), "{table}");
-    ensure!(!table.contains("60006"), "a value is in the list: {table}");
+    ensure!(!table.contains("zanzibar"), "a value is in the list: {table}");
     let (values, _) = letters.run("list", &["--values"]).await?;
-    ensure!(values.contains("60006"), "{values}");
+    ensure!(values.contains("zanzibar"), "{values}");
 
     // Later changes: one that the target takes, one that it refuses, one that ends the row.
     mysql
         .exec(
             "UPDATE t SET v = 5, w = 'later' WHERE id = 5; \
-             UPDATE t SET w = 'later' WHERE id = 6; \
+             UPDATE t SET w = 'zanzibar 2' WHERE id = 6; \
              DELETE FROM t WHERE id = 7",
         )
         .await?;
@@ -112,7 +112,7 @@ async fn refused_rows_are_listed_and_retried_until_the_replica_equals_the_source
     sluice.wait_caught_up().await?;
     assert_equal(&mysql, &postgres, &["t"]).await?;
     let log = sluice.stderr();
-    ensure!(!log.contains("0006"), "a row's value is in the log: {log}");
+    ensure!(!log.contains("zanzibar"), "a row's value is in the log: {log}");
     sluice.terminate().await?;
     Ok(())
 }

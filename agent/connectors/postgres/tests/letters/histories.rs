@@ -3,7 +3,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use sluice_agent_api::config::Unrepresentable;
+
 use super::*;
+
+/// What PostgreSQL can't hold at any time.
+const IMPOSSIBLE: &str = "n\0l";
 
 type Model = BTreeMap<i64, [String; 2]>;
 
@@ -25,7 +30,8 @@ impl Random {
     }
 
     fn text(&mut self) -> String {
-        ["bad", "bad", "one", "two", "three"][self.below(5) as usize].to_owned()
+        let texts = ["bad", "bad", "bad", IMPOSSIBLE, "one", "two", "three"];
+        texts[self.below(texts.len() as u64) as usize].to_owned()
     }
 }
 
@@ -88,8 +94,13 @@ fn rows_of(model: &Model) -> Vec<String> {
 }
 
 async fn history(seed: u64, images: Images) {
-    let (database, mut target, orders) = refusing().await;
-    let mut letters = database.letters().await;
+    let (database, target, orders) = refusing().await;
+    drop(target);
+    let mut config = database.config();
+    config.unrepresentable = Unrepresentable::DeadLetter;
+    let open = || database.sink_with(|config, _| config.unrepresentable = Unrepresentable::DeadLetter);
+    let mut target = open().await;
+    let mut letters = database.letters_of(&config).await;
     let mut random = Random(seed);
     let mut model = Model::from([(1, ["x".to_owned(), "y".to_owned()])]);
     for round in 0..30 {
@@ -103,12 +114,13 @@ async fn history(seed: u64, images: Images) {
             0 => drop(retry_all(&mut letters).await),
             1 => {
                 drop(target);
-                target = database.sink().await;
+                target = open().await;
                 target.streaming(&[&orders.id]);
             }
             _ => {}
         }
     }
+    target.apply(mend(images, &orders, &mut model)).await;
     database.allow().await;
     let (_, kept) = retry_all(&mut letters).await;
     assert_eq!(kept, Vec::<String>::new(), "seed {seed}, {images:?}");
@@ -124,6 +136,29 @@ async fn history(seed: u64, images: Images) {
 
 async fn count_letters(letters: &DeadLetters) -> u64 {
     count(letters).await
+}
+
+/// Changes whatever the target can never hold.
+fn mend(
+    images: Images,
+    table: &Arc<TableSchema>,
+    model: &mut Model,
+) -> Vec<sluice_core::ChangeEvent> {
+    let mut events = vec![end()];
+    for (&id, values) in model {
+        let old = values.clone();
+        let changes = [0, 1].map(|at| old[at] == IMPOSSIBLE);
+        for value in values.iter_mut().filter(|value| *value == IMPOSSIBLE) {
+            "mended".clone_into(value);
+        }
+        if changes.contains(&true) {
+            events.push(match images {
+                Images::Full => update(table, full(id, &old), full(id, values)),
+                Images::Minimal => update(table, key_only(id), partial(id, values, changes)),
+            });
+        }
+    }
+    events
 }
 
 /// Rows that no letter speaks of are the source's.

@@ -4,6 +4,7 @@ mod histories;
 mod retries;
 mod shapes;
 
+use sluice_agent_api::config::SinkConfig;
 use sluice_core::{Row, TableSchema, Value};
 use sluice_postgres::dead_letters::{DeadLetters, Filter, Retried};
 
@@ -30,9 +31,13 @@ async fn refusing() -> (Database, Target, std::sync::Arc<TableSchema>) {
 
 impl Database {
     async fn letters(&self) -> DeadLetters {
+        self.letters_of(&self.config()).await
+    }
+
+    async fn letters_of(&self, config: &SinkConfig) -> DeadLetters {
         let secrets: std::sync::Arc<dyn sluice_agent_api::SecretStore> =
             std::sync::Arc::new(self.secrets());
-        DeadLetters::open("test", &self.config(), &self.postgres(), &secrets)
+        DeadLetters::open("test", config, &self.postgres(), &secrets)
             .await
             .unwrap()
     }
