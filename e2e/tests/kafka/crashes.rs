@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use fastrand::Rng;
 use serde_json::json;
 use sluice_e2e::{
@@ -52,11 +52,14 @@ fn count_changes(bootstrap: &str, topics: &[String]) -> Result<BTreeMap<String, 
     for topic in topics {
         let mut seen = HashSet::new();
         for record in topics::read_committed(bootstrap, &[topic])? {
-            let operation = record.header("sluice.op").context("no sluice.op")?;
+            let header = record.header("sluice").context("no header `sluice`")?;
+            let fields: Vec<&str> = header.splitn(4, ' ').collect();
+            let [operation, _shape, _control, transaction] = fields[..] else {
+                bail!("{topic}: the header {header:?}");
+            };
             if matches!(operation, "r" | "t") {
                 continue;
             }
-            let transaction = record.header("sluice.tx").context("no sluice.tx")?;
             // A change of the key is two records.
             let change = format!("{transaction} {operation}");
             ensure!(
