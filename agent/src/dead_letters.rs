@@ -28,7 +28,7 @@ struct Listed<'a> {
     letter: Letter,
 }
 
-/// What became of the letters of all sinks.
+/// What became of a sink's letters.
 #[derive(Debug, Default)]
 struct Tally {
     applied: u64,
@@ -103,7 +103,7 @@ pub(crate) async fn dead_letters(
             },
         };
         let succeeded = outcome.unwrap_or_else(|error| {
-            eprintln!("error: {sink}: {}", with_hint(&error));
+            eprintln!("error: {sink}: {}", with_hint(error.report(), &error));
             false
         });
         failed |= !succeeded;
@@ -150,10 +150,27 @@ async fn show<'a>(
 /// Applies a sink's letters again; answers whether none is left of those that were meant.
 async fn retry(sink: &str, letters: &mut DeadLetters, filter: &Filter) -> Result<bool, Error> {
     let mut tally = Tally::default();
+    let outcome = retry_each(letters, filter, &mut tally).await;
+    let Tally {
+        applied,
+        gone,
+        kept,
+    } = tally;
+    println!("{sink}: {applied} applied, {kept} refused again, {gone} gone meanwhile");
+    outcome.map(|()| kept == 0)
+}
+
+async fn retry_each(
+    letters: &mut DeadLetters,
+    filter: &Filter,
+    tally: &mut Tally,
+) -> Result<(), Error> {
     let mut after = 0;
     loop {
         let page = letters.list(filter, after, PAGE, false).await?;
-        let Some(last) = page.last() else { break };
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
         after = last.id;
         for letter in &page {
             match letters.retry(letter.id).await? {
@@ -161,19 +178,12 @@ async fn retry(sink: &str, letters: &mut DeadLetters, filter: &Filter) -> Result
                 Retried::Gone => tally.gone += 1,
                 Retried::Refused(error) => {
                     tally.kept += 1;
-                    let (name, key) = (name(letter), error_text(&error));
-                    println!("  {} {name} stays: {key}", letter.id);
+                    let reason = with_hint(error.message().to_owned(), &error);
+                    println!("  {} {} stays: {reason}", letter.id, name(letter));
                 }
             }
         }
     }
-    let Tally {
-        applied,
-        gone,
-        kept,
-    } = tally;
-    println!("{sink}: {applied} applied, {kept} refused again, {gone} gone meanwhile");
-    Ok(kept == 0)
 }
 
 fn letters_counted(count: u64) -> String {
@@ -191,17 +201,10 @@ fn name(letter: &Letter) -> String {
     }
 }
 
-fn error_text(error: &Error) -> String {
+fn with_hint(text: String, error: &Error) -> String {
     match error.hint() {
-        Some(hint) => format!("{} ({hint})", error.message()),
-        None => error.message().to_owned(),
-    }
-}
-
-fn with_hint(error: &Error) -> String {
-    match error.hint() {
-        Some(hint) => format!("{} ({hint})", error.report()),
-        None => error.report(),
+        Some(hint) => format!("{text} ({hint})"),
+        None => text,
     }
 }
 

@@ -78,7 +78,10 @@ async fn refused_rows_are_listed_and_retried_until_the_replica_equals_the_source
     }
     let (table, _) = letters.run("list", &[]).await?;
     ensure!(table.contains("6 dead letters"), "{table}");
-    ensure!(!table.contains("zanzibar"), "a value is in the list: {table}");
+    ensure!(
+        !table.contains("zanzibar"),
+        "a value is in the list: {table}"
+    );
     let (values, _) = letters.run("list", &["--values"]).await?;
     ensure!(values.contains("zanzibar"), "{values}");
 
@@ -112,7 +115,10 @@ async fn refused_rows_are_listed_and_retried_until_the_replica_equals_the_source
     sluice.wait_caught_up().await?;
     assert_equal(&mysql, &postgres, &["t"]).await?;
     let log = sluice.stderr();
-    ensure!(!log.contains("zanzibar"), "a row's value is in the log: {log}");
+    ensure!(
+        !log.contains("zanzibar"),
+        "a row's value is in the log: {log}"
+    );
     sluice.terminate().await?;
     Ok(())
 }

@@ -3,8 +3,8 @@
 //! What failed as a whole is tried again in parts, in source order, each inside a savepoint, and a
 //! part that fails in halves, until what fails is a single change. That one is taken along by the
 //! next change of its row, if there is one in the group, and is kept as a dead letter otherwise, or
-//! stops its table. A part of which changes were kept aside counts as failed, too: only of a single
-//! change is it known what comes after it.
+//! stops its table. A part of which changes were kept aside that others of the same row follow counts
+//! as failed, too.
 
 use std::ops::Range;
 
@@ -29,8 +29,12 @@ const ROLL_BACK: &str = "ROLLBACK TO SAVEPOINT sluice_part; RELEASE SAVEPOINT sl
 
 /// What became of a part.
 enum Outcome {
-    /// It is applied.
-    Applied(Tally),
+    /// It is applied, but for what the letters hold.
+    Applied {
+        tally: Tally,
+        /// Whether changes of a row were applied one after another.
+        one_by_one: bool,
+    },
     /// Something of it is refused.
     Refused(Cause),
 }
@@ -50,12 +54,21 @@ pub(crate) async fn apply_events(target: Target<'_>, group: &Group<'_>) -> Resul
         }
         target.run(SAVEPOINT).await?;
         let outcome = attempt(target, group, &present).await?;
-        match outcome {
-            Outcome::Applied(counts) => {
+        let judged = match outcome {
+            Outcome::Refused(cause) => Err(cause),
+            Outcome::Applied { tally, .. } if tally.letters.is_empty() => Ok(tally),
+            Outcome::Applied { tally, one_by_one } => {
+                let successors = successors.get_or_insert_with(|| Successors::new(&events));
+                let in_turn = part.len() == 1 || !one_by_one;
+                judge(tally, successors, part.end - 1, in_turn)
+            }
+        };
+        match judged {
+            Ok(counts) => {
                 target.run(RELEASE).await?;
                 tally.add(counts);
             }
-            Outcome::Refused(cause) if part.len() == 1 => {
+            Err(cause) if part.len() == 1 => {
                 target.run(ROLL_BACK).await?;
                 let successors = successors.get_or_insert_with(|| Successors::new(&events));
                 let letter = pass_on(successors, &mut events, part.start, cause);
@@ -65,13 +78,30 @@ pub(crate) async fn apply_events(target: Target<'_>, group: &Group<'_>) -> Resul
                     parts.push(part);
                 }
             }
-            Outcome::Refused(_) => {
+            Err(_) => {
                 target.run(ROLL_BACK).await?;
                 halve(&mut parts, &part);
             }
         }
     }
     Ok(tally)
+}
+
+/// Refuses a part whose letters are of rows that change again, inside of it or behind its last place.
+fn judge(
+    mut tally: Tally,
+    successors: &Successors,
+    last: usize,
+    in_turn: bool,
+) -> Result<Tally, Cause> {
+    let is_last = |letter: &DeadLetter| successors.is_last(last, letter.parcel());
+    if in_turn && tally.letters.iter().all(is_last) {
+        return Ok(tally);
+    }
+    match tally.letters.pop() {
+        Some(letter) => Err(letter.into_cause()),
+        None => Ok(tally),
+    }
 }
 
 /// Tries a part.
@@ -87,9 +117,9 @@ async fn attempt<'a>(
         failed => failed,
     };
     match outcome {
-        Ok(()) => Ok(match attempt.tally.letters.pop() {
-            Some(letter) => Outcome::Refused(letter.into_cause()),
-            None => Outcome::Applied(attempt.tally),
+        Ok(()) => Ok(Outcome::Applied {
+            tally: attempt.tally,
+            one_by_one: attempt.one_by_one || group.ordered(),
         }),
         Err(Failure::Content(table, refusal)) => {
             if events.len() == 1 {

@@ -56,6 +56,13 @@ pub(crate) struct SegmentOutcome {
     pub(crate) stopped: Vec<(TableId, Error)>,
 }
 
+impl Group<'_> {
+    /// Whether its changes are applied in source order.
+    pub(crate) fn ordered(&self) -> bool {
+        self.ordered
+    }
+}
+
 impl<'e> Segment<'e> {
     pub(crate) fn is_empty(&self) -> bool {
         self.groups.is_empty()

@@ -209,7 +209,12 @@ impl DeadLetters {
         match self.end(outcome).await {
             Ok(true) => Ok(Retried::Applied),
             Ok(false) => Ok(Retried::Gone),
-            Err(error) if error.class() == Class::StopTable => Ok(Retried::Refused(error)),
+            // The letter's own affair, or its table's; a damaged one is, too.
+            Err(error)
+                if error.class() == Class::StopTable || error.reason() == Reason::Internal =>
+            {
+                Ok(Retried::Refused(error))
+            }
             Err(error) => Err(error),
         }
     }

@@ -113,6 +113,11 @@ impl DeadLetter {
         }
     }
 
+    /// What the target lacks.
+    pub(crate) fn parcel(&self) -> &Parcel {
+        &self.parcel
+    }
+
     /// Why.
     pub(crate) fn into_cause(self) -> Cause {
         self.cause

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sluice_core::{Row, RowChange, TableId, TableSchema};
 
-use crate::dead_letter::parcel::{Digest, digest, keys_touched};
+use crate::dead_letter::parcel::{Digest, Parcel, digest, keys_touched};
 
 /// The changes of each row, in source order.
 pub(crate) struct Successors {
@@ -33,6 +33,12 @@ impl Successors {
             }
         }
         Self { by_row }
+    }
+
+    /// Whether nothing behind a place has to do with the rows of a parcel.
+    pub(crate) fn is_last(&self, place: usize, parcel: &Parcel) -> bool {
+        let keys: Vec<Row> = parcel.keys().collect();
+        self.after(place, &parcel.table, keys.iter()).is_empty()
     }
 
     /// The changes of these rows behind a place, in source order.

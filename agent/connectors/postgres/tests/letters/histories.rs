@@ -98,7 +98,8 @@ async fn history(seed: u64, images: Images) {
     drop(target);
     let mut config = database.config();
     config.unrepresentable = Unrepresentable::DeadLetter;
-    let open = || database.sink_with(|config, _| config.unrepresentable = Unrepresentable::DeadLetter);
+    let open =
+        || database.sink_with(|config, _| config.unrepresentable = Unrepresentable::DeadLetter);
     let mut target = open().await;
     let mut letters = database.letters_of(&config).await;
     let mut random = Random(seed);
