@@ -6,7 +6,7 @@
 //! the other, and lets the capture of a target tell that the rows that follow came from Sluice.
 //!
 //! **A retry never goes back.** A letter that is there holds what no later change of its row has
-//! taken along (see [`crate::dead_letter`]), so it is the newest that is known of the row. One
+//! taken along (see the module `dead_letter`), so it is the newest that is known of the row. One
 //! transaction applies one letter, through the same code as the agent, and removes it.
 
 use std::sync::Arc;
