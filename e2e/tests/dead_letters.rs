@@ -26,7 +26,7 @@ impl Letters {
 
     async fn list(&self) -> Result<Vec<Value>> {
         let (text, _) = self.run("list", &["-o", "json"]).await?;
-        Ok(serde_json::from_str(&text).with_context(|| format!("not a list: {text}"))?)
+        serde_json::from_str(&text).with_context(|| format!("not a list: {text}"))
     }
 }
 
