@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Agent(AgentArguments),
     /// Checks every prerequisite of sources and targets, and says how to mend what is missing.
     Check(CheckArguments),
+    /// Looks after the records that a target refused.
+    DeadLetters(DeadLettersArguments),
     /// Prints the version.
     Version,
 }
@@ -114,6 +116,67 @@ pub(crate) struct CheckArguments {
     /// Writes the outcome there, too: one JSON object of 4096 bytes at most, what failed first.
     #[arg(long, value_name = "PATH")]
     pub(crate) termination_message: Option<PathBuf>,
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Args)]
+pub(crate) struct DeadLettersArguments {
+    #[command(subcommand)]
+    pub(crate) action: DeadLettersAction,
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLettersAction {
+    /// Lists them: number, time, table, operation, key and reason.
+    List(ListArguments),
+    /// Applies them again, one transaction each, and removes those that the target takes. Safe
+    /// beside a running agent, and never goes back behind a later change of the row.
+    Retry(LettersArguments),
+    /// Removes them for good.
+    Drop(DropArguments),
+}
+
+/// Which dead letters are meant.
+#[derive(Debug, Args)]
+pub(crate) struct LettersArguments {
+    #[command(flatten)]
+    pub(crate) files: FileArguments,
+    /// Those of one ReplicaSink; of every one in the files without.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) sink: Option<String>,
+    /// Those of one table, as the list names it.
+    #[arg(long, value_name = "TABLE")]
+    pub(crate) table: Option<String>,
+    /// Those with these numbers. With several sinks in the files, together with `--sink`.
+    #[arg(long = "id", value_name = "ID", num_args = 1..)]
+    pub(crate) ids: Vec<i64>,
+}
+
+/// How to list dead letters.
+#[derive(Debug, Args)]
+pub(crate) struct ListArguments {
+    #[command(flatten)]
+    pub(crate) letters: LettersArguments,
+    /// How they are printed.
+    #[arg(short = 'o', long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+    /// Prints the rows, and the reasons as the target says them, which may quote rows.
+    #[arg(long)]
+    pub(crate) values: bool,
+    /// Lists so many of each sink at most, the oldest ones.
+    #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(i64).range(1..))]
+    pub(crate) limit: i64,
+}
+
+/// How to drop dead letters.
+#[derive(Debug, Args)]
+pub(crate) struct DropArguments {
+    #[command(flatten)]
+    pub(crate) letters: LettersArguments,
+    /// Drops whatever there is; without, `--id` or `--table` says what.
+    #[arg(long, required_unless_present_any = ["ids", "table"])]
+    pub(crate) all: bool,
 }
 
 /// What to check.

@@ -8,9 +8,9 @@ use sluice_agent_api::{
     kafka::KafkaCluster,
     status::{Check, StalledOn},
 };
-use sluice_core::{Sink, Source, TableId, TableSelection};
+use sluice_core::{Result, Sink, Source, TableId, TableSelection};
 use sluice_mysql::MysqlSource;
-use sluice_postgres::PostgresSink;
+use sluice_postgres::{PostgresSink, dead_letters::DeadLetters};
 
 #[cfg(feature = "kafka")]
 mod kafka;
@@ -116,6 +116,20 @@ pub(crate) async fn check_sink(config: &AgentConfig, secrets: &Arc<dyn SecretSto
             sluice_postgres::preflight::check(&subject, postgres, &tables, secrets.as_ref()).await
         }
         SinkSystem::Kafka(topics) => kafka::check_sink(&subject, topics, secrets).await,
+    }
+}
+
+/// What a target refused; none where it keeps nothing of the kind.
+pub(crate) async fn dead_letters(
+    config: &AgentConfig,
+    secrets: &Arc<dyn SecretStore>,
+) -> Result<Option<DeadLetters>> {
+    match &config.sink.system {
+        SinkSystem::Postgres(postgres) => {
+            let open = DeadLetters::open(&config.pipeline, &config.sink, postgres, secrets);
+            open.await.map(Some)
+        }
+        SinkSystem::Kafka(_) => Ok(None),
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The way of the data is: [`mod@file`] (text to configuration) → [`connectors`] (configuration to
 //! source and sink) → `sluice_pipeline::run`, started and stopped by [`run`], or by [`mod@agent`] in a
-//! pod, where [`configuration`] comes from the operator. What it does is seen
+//! pod, where [`configuration`] comes from the operator. [`mod@dead_letters`] looks after what a target
+//! refused. What it does is seen
 //! by [`display`] (terminal), [`http`] (probes, metrics, status) and [`logging`].
 //! Exit codes: 0 done, 1 a pipeline or a check failed, 2 the command line or a file is wrong.
 
@@ -11,6 +12,7 @@ mod arguments;
 mod check;
 mod configuration;
 mod connectors;
+mod dead_letters;
 mod display;
 mod file;
 mod http;
@@ -85,6 +87,18 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                     }
                     Ok(refused(&problems))
                 }
+            }
+        }
+        Command::DeadLetters(letters) => {
+            if let Err(problem) = logging::start(logging, &Screen::plain()) {
+                return Ok(invalid(&problem));
+            }
+            let selection = dead_letters::selection(&letters.action);
+            match load(&selection.files.files)
+                .and_then(|loaded| dead_letters::sinks(loaded, selection))
+            {
+                Ok(sinks) => complete(dead_letters::dead_letters(sinks, &letters.action)),
+                Err(problems) => Ok(refused(&problems)),
             }
         }
         Command::Agent(arguments) => run_agent(logging, arguments),

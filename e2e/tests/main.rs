@@ -6,6 +6,7 @@ mod bad_input;
 mod consistency;
 mod crashes;
 mod ddl;
+mod dead_letters;
 mod fencing;
 mod harness;
 mod layout;

@@ -69,7 +69,11 @@ impl Connector {
         })
         .await?
         .or_else(|trace: Value| {
-            bail!("connector {} failed: {}", self.name, trace.as_str().unwrap_or_default())
+            bail!(
+                "connector {} failed: {}",
+                self.name,
+                trace.as_str().unwrap_or_default()
+            )
         })
     }
 

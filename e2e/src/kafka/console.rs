@@ -18,7 +18,12 @@ pub async fn values(servers: &KafkaServers, topic: &str, count: usize) -> Result
         .arg("org.apache.kafka.tools.consumer.ConsoleConsumer")
         .args(["--bootstrap-server", &servers.bootstrap, "--topic", topic])
         .args(["--from-beginning", "--isolation-level", "read_committed"])
-        .args(["--max-messages", &count.to_string(), "--timeout-ms", "60000"])
+        .args([
+            "--max-messages",
+            &count.to_string(),
+            "--timeout-ms",
+            "60000",
+        ])
         .stdin(Stdio::null())
         .kill_on_drop(true);
     let output = timeout(PATIENCE, command.output()).await;

@@ -175,7 +175,11 @@ fn record(message: &BorrowedMessage<'_>) -> Record {
 fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<i32> {
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
     let found = metadata.topics().first().context("no metadata")?;
-    ensure!(found.error().is_none(), "topic {topic}: {:?}", found.error());
+    ensure!(
+        found.error().is_none(),
+        "topic {topic}: {:?}",
+        found.error()
+    );
     Ok(found.partitions().len() as i32)
 }
 

@@ -103,15 +103,23 @@ impl Transport {
             },
         });
         change(&mut spec);
-        let sink: ReplicaSink =
-            serde_json::from_value(resource("ReplicaSink", &format!("{}-{sink}", self.name), &spec))?;
+        let sink: ReplicaSink = serde_json::from_value(resource(
+            "ReplicaSink",
+            &format!("{}-{sink}", self.name),
+            &spec,
+        ))?;
         let config = sluice_convert::agent_config(&self.source_object()?, &sink)?;
         let folder = self.folder(config, endpoint, &postgres.name)?;
         folder.secret("postgres", &endpoint.user, &endpoint.password)?;
         Ok(folder)
     }
 
-    fn folder(&self, config: AgentConfig, target: &Endpoint, database: &str) -> Result<AgentFolder> {
+    fn folder(
+        &self,
+        config: AgentConfig,
+        target: &Endpoint,
+        database: &str,
+    ) -> Result<AgentFolder> {
         let ends = Ends {
             pipeline: config.pipeline.clone(),
             mysql: self.mysql.clone(),

@@ -51,7 +51,10 @@ async fn debezium_to_debezium(format: Format, label: &str) -> Result<()> {
         let versions = registry::versions(&kafka.registry_url, &format!("{topic}-value")).await?;
         ensure!(versions == [1], "{versions:?}");
         let value = records[0].value.as_deref().unwrap_or_default();
-        ensure!(value.len() > 5 && value[0] == 0, "not Confluent's wire format");
+        ensure!(
+            value.len() > 5 && value[0] == 0,
+            "not Confluent's wire format"
+        );
         let id = u32::from_be_bytes([value[1], value[2], value[3], value[4]]);
         let schema = registry::by_id(&kafka.registry_url, id).await?;
         let latest = registry::latest(&kafka.registry_url, &format!("{topic}-value")).await?;
@@ -63,7 +66,10 @@ async fn debezium_to_debezium(format: Format, label: &str) -> Result<()> {
             Format::JsonWithSchemas => &first["payload"],
             _ => &first,
         };
-        ensure!(payload["op"] == "r" && payload["after"]["id"] == 1, "{first}");
+        ensure!(
+            payload["op"] == "r" && payload["after"]["id"] == 1,
+            "{first}"
+        );
     }
     source.delete().await?;
     sink.delete().await?;

@@ -58,17 +58,28 @@ async fn two_sinks(format: Format, label: &str) -> Result<()> {
     let kept = ["id", "amount", "status"];
     let columns = "customer quantity created updated note payload flags rate email";
     orders.ignored = columns.split(' ').map(str::to_owned).collect();
-    ensure!(orders.ignored.iter().all(|column| !kept.contains(&column.as_str())));
+    ensure!(
+        orders
+            .ignored
+            .iter()
+            .all(|column| !kept.contains(&column.as_str()))
+    );
     orders.renamed = vec![("amount".to_owned(), "total".to_owned())];
     wait_equal(&mysql, &some, &[customers, orders], PATIENCE).await?;
     let others = "SELECT count(*) FROM pg_class WHERE relname IN ('seats', 'tags', 'events')";
-    ensure!(some.value(others).await? == "0", "tables that nobody asked for");
+    ensure!(
+        some.value(others).await? == "0",
+        "tables that nobody asked for"
+    );
 
     let topic = transport.topic("customers");
     if format == Format::Json {
         let line = &console::values(&kafka, &topic, 1).await?[0];
         let record: serde_json::Value = serde_json::from_str(line)?;
-        ensure!(record["op"] == "r" && record["after"]["name"].is_string(), "{record}");
+        ensure!(
+            record["op"] == "r" && record["after"]["name"].is_string(),
+            "{record}"
+        );
     }
     for sluice in applying.iter_mut().chain([&mut late, &mut capturing]) {
         ensure!(sluice.terminate().await?.success(), "{}", sluice.stderr());

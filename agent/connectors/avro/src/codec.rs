@@ -6,6 +6,7 @@ use sluice_core::{Result, TableSchema};
 
 use crate::{
     avro::schema::avro_schema,
+    boundary::{self, TransactionWriter},
     connect::Schema,
     reader::RecordReader,
     record::Envelope,
@@ -54,12 +55,7 @@ impl Codec {
             Format::Json { schemas: false } => Frame::plain_json(),
             Format::Json { schemas: true } => {
                 let (key, value) = self.schemas(topic, table, str::to_owned, str::to_owned);
-                let text = |schema: &Schema| {
-                    let mut text = String::new();
-                    schema.write_json(None, &mut text);
-                    text
-                };
-                Frame::json_with(&text(&key), &text(&value))
+                Frame::json_with(&json_text(&key), &json_text(&value))
             }
             Format::Avro(registry) => {
                 let (key, value) =
@@ -83,6 +79,28 @@ impl Codec {
             }
         };
         Ok(RecordWriter::new(frame, self.envelope, &self.source, table))
+    }
+
+    /// Makes a writer for a topic of transactions, as [`writer`](Self::writer) does for a table's.
+    pub async fn transaction_writer(&self, topic: &str) -> Result<TransactionWriter> {
+        let (key, value) = (boundary::key_schema(), boundary::value_schema());
+        let frame = match &self.format {
+            Format::Json { schemas: false } => Frame::plain_json(),
+            Format::Json { schemas: true } => {
+                Frame::json_with(&json_text(&key), &json_text(&value))
+            }
+            Format::Avro(registry) => {
+                let register = async |part: &str, schema: &Schema| {
+                    let subject = format!("{topic}-{part}");
+                    registry.register(&subject, &avro_schema(schema)).await
+                };
+                Frame::avro(
+                    register("key", &key).await?,
+                    register("value", &value).await?,
+                )
+            }
+        };
+        Ok(TransactionWriter::new(frame))
     }
 
     /// Makes a reader for a topic's records, whoever wrote them.
@@ -111,4 +129,11 @@ impl Codec {
         };
         (key, value)
     }
+}
+
+/// A schema as `JsonConverter` writes it.
+fn json_text(schema: &Schema) -> String {
+    let mut text = String::new();
+    schema.write_json(None, &mut text);
+    text
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Written into the schema's comment; another value makes [`ensure`] run again.
-const VERSION: &str = "Sluice: positions, table links and dead letters (catalog version 3)";
+const VERSION: &str = "Sluice: positions, table links and dead letters (catalog version 4)";
 /// "sluice", as a number of PostgreSQL's advisory locks.
 const ADVISORY_LOCK: i64 = 0x73_6c_75_69_63_65;
 /// How long an older agent may finish what it has open.
@@ -73,6 +73,22 @@ pub(crate) async fn ensure(session: &Session) -> Result<()> {
     }
     info!(target = %session.address, "schema sluice is in place");
     Ok(())
+}
+
+/// Fails unless the schema `sluice` is there and of this version; for those who only use it.
+pub(crate) async fn expect(session: &Session) -> Result<()> {
+    let sql = "SELECT obj_description(to_regnamespace('sluice')::oid, 'pg_namespace')";
+    let found = session.client.query_one(sql, &[]).await;
+    let found: Option<String> = found.map_err(|error| session.error(error))?.get(0);
+    if found.as_deref() == Some(VERSION) {
+        return Ok(());
+    }
+    let message = match found {
+        None => "the target has no schema sluice",
+        Some(_) => "the target's schema sluice is of another version",
+    };
+    Err(Error::new(Reason::Unavailable, message)
+        .with_hint("run the pipeline once with this version of Sluice, which makes it"))
 }
 
 fn privilege_hint(session: &Session, error: tokio_postgres::Error) -> Error {

@@ -54,3 +54,30 @@ CREATE TABLE IF NOT EXISTS sluice.dead_letters (
 COMMENT ON TABLE sluice.dead_letters IS
     'Changes that the target refused for their content, with the reason.';
 CREATE INDEX IF NOT EXISTS dead_letters_sink_table ON sluice.dead_letters (sink, source_table);
+
+CREATE TABLE IF NOT EXISTS sluice.dead_letter_shapes (
+    sink        text NOT NULL,
+    fingerprint text NOT NULL,
+    shape       jsonb NOT NULL,
+    PRIMARY KEY (sink, fingerprint)
+);
+COMMENT ON TABLE sluice.dead_letter_shapes IS
+    'The source''s definitions of the tables that dead letters are about.';
+ALTER TABLE sluice.dead_letters
+    ADD COLUMN IF NOT EXISTS summary text,
+    ADD COLUMN IF NOT EXISTS shape text,
+    ADD COLUMN IF NOT EXISTS removes bytea,
+    ADD COLUMN IF NOT EXISTS removes_digest bytea,
+    ADD COLUMN IF NOT EXISTS writes bytea,
+    ADD COLUMN IF NOT EXISTS writes_digest bytea;
+COMMENT ON COLUMN sluice.dead_letters.reason IS 'Why, as the target says it; may quote the row.';
+COMMENT ON COLUMN sluice.dead_letters.summary IS 'Why, without values.';
+COMMENT ON COLUMN sluice.dead_letters.shape IS
+    'Names the shape of what follows; a letter without is for reading only.';
+COMMENT ON COLUMN sluice.dead_letters.removes IS
+    'The key (without a key the row) that still has to go, packed.';
+COMMENT ON COLUMN sluice.dead_letters.writes IS 'The row that still has to come, packed.';
+CREATE INDEX IF NOT EXISTS dead_letters_writes
+    ON sluice.dead_letters (sink, source_table, writes_digest);
+CREATE INDEX IF NOT EXISTS dead_letters_removes
+    ON sluice.dead_letters (sink, source_table, removes_digest);

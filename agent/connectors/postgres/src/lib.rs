@@ -40,4 +40,5 @@ mod tls;
 mod types;
 mod writer;
 
+pub use dead_letter::desk as dead_letters;
 pub use sink::PostgresSink;

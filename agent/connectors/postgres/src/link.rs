@@ -74,6 +74,22 @@ pub(crate) fn forget_statement(sink: &str, table: &TableId) -> String {
     )
 }
 
+/// Reads the link of one table.
+pub(crate) async fn load_one(
+    session: &Session,
+    sink: &str,
+    table: &TableId,
+) -> Result<Option<Link>> {
+    let sql = "SELECT link::text FROM sluice.tables WHERE sink = $1 AND source_table = $2";
+    let found = session
+        .client
+        .query_opt(sql, &[&sink, &table.to_string()])
+        .await
+        .map_err(|error| session.error(error))?;
+    let json: Option<String> = found.map(|row| row.get(0));
+    Ok(json.and_then(|json| serde_json::from_str(&json).ok()))
+}
+
 /// Reads every link of a pipeline. One that a newer version wrote and that can't be read is left
 /// out: its table is then checked as a new one is.
 pub(crate) async fn load(session: &Session, sink: &str) -> Result<HashMap<TableId, Link>> {

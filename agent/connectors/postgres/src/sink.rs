@@ -27,6 +27,7 @@ use crate::{
     apply::Savepoint,
     catalog::{self, Claim, fence_statement, fenced, position_statement},
     connect::{Session, connect},
+    dead_letter::Waiting,
     evolve::{Evolution, stops_table},
     layout,
     observe::Observer,
@@ -242,7 +243,8 @@ impl Sink for PostgresSink {
             generation: ownership.generation,
             backend_pid: session.backend_pid,
         });
-        let tables = Tables::load(&session, settings).await?;
+        let mut tables = Tables::load(&session, settings).await?;
+        tables.waiting = Waiting::load(&session, &settings.pipeline).await?;
         info!(
             target = %session.address,
             epoch = ownership.epoch,

@@ -8,6 +8,7 @@ use tokio_postgres::Client;
 
 use crate::{
     connect::Session,
+    dead_letter::Waiting,
     error::{Trouble, classify_apply},
     link::{self, Link},
     plan::{DELETED_AT, Plan, PlanOptions, incompatible},
@@ -25,6 +26,8 @@ pub(crate) struct Tables {
     plans: HashMap<TableId, Arc<Plan>>,
     /// Choices and abilities that decide types.
     pub(crate) types: TypeOptions,
+    /// The rows that have letters.
+    pub(crate) waiting: Waiting,
     deletes: Deletes,
 }
 
@@ -40,6 +43,7 @@ impl Tables {
             links,
             plans: HashMap::new(),
             types,
+            waiting: Waiting::default(),
             deletes: settings.deletes,
         })
     }

@@ -17,7 +17,7 @@ use sluice_core::{
 use crate::{
     apply::{Failure, Savepoint, SharedPlan, Tally, Target, chunk, segment::Segment},
     connect::Session,
-    dead_letter,
+    dead_letter::{self, later},
     evolve::{Evolution, stops_table},
     link::Link,
     plan::incompatible,
@@ -114,7 +114,6 @@ impl<'w> Writer<'w> {
             Some(ChangeEvent::Row(_)) => self.memory.unfinished.extend(touched),
             _ => self.memory.unfinished.clear(),
         }
-        self.outcome.dead_letters = self.tally.letters.len() as u64;
         let nulled = std::mem::take(&mut self.tally.nulled).into_iter();
         self.outcome.nulled = nulled
             .map(|((table, column), count)| (table, column, count))
@@ -150,7 +149,13 @@ impl<'w> Writer<'w> {
             return Ok(());
         }
         touched.extend(segment.tables().cloned());
-        let segment = std::mem::take(segment);
+        let substitutes;
+        let mut segment: Segment<'_> = std::mem::take(segment);
+        if !self.tables.waiting.is_empty() {
+            let waiting = &self.tables.waiting;
+            substitutes = later::take_along(self.target, waiting, segment.events()).await?;
+            segment.substitute(&substitutes);
+        }
         let savepoint = &mut *self.memory.savepoint;
         let outcome = segment.apply(self.target, self.tables, savepoint).await?;
         self.keep(outcome.tally).await?;
@@ -161,12 +166,14 @@ impl<'w> Writer<'w> {
     }
 
     /// Takes over what an attempt counted, and stores its letters.
-    async fn keep(&mut self, tally: Tally) -> Result<()> {
+    async fn keep(&mut self, mut tally: Tally) -> Result<()> {
         let session = self.target.session;
         let sink = &self.target.settings.pipeline;
-        dead_letter::store(&session.client, sink, &tally.letters)
+        let letters = std::mem::take(&mut tally.letters);
+        dead_letter::store(&session.client, sink, &mut self.tables.waiting, &letters)
             .await
             .map_err(|error| session.error(error))?;
+        self.outcome.dead_letters += letters.len() as u64;
         self.tally.add(tally);
         Ok(())
     }
@@ -208,6 +215,7 @@ impl<'w> Writer<'w> {
             None => self.plan_for(&chunk.table).await?,
         };
         let Some(plan) = plan else { return Ok(()) };
+        later::snapshot(self.target, &mut self.tables.waiting, chunk).await?;
         let savepoint = &mut *self.memory.savepoint;
         let applied = chunk::apply(self.target, self.tables, plan, chunk, savepoint).await?;
         match applied {
@@ -266,7 +274,12 @@ impl<'w> Writer<'w> {
             evolution.apply(change).await
         };
         let error = match outcome {
-            Ok(()) => return self.target.run(RELEASE).await.map_err(Failure::fatal),
+            Ok(()) => {
+                let [(_, old), _] = &links;
+                let waiting = &mut self.tables.waiting;
+                later::schema_change(self.target, waiting, change, old.as_ref()).await?;
+                return self.target.run(RELEASE).await.map_err(Failure::fatal);
+            }
             Err(error) if !stops_table(&error) => return Err(error),
             Err(error) => error,
         };

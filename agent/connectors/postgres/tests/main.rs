@@ -10,6 +10,7 @@ mod connections;
 mod exactly_once;
 mod histories;
 mod layouts;
+mod letters;
 mod misfits;
 mod policies;
 mod refusals;

@@ -26,7 +26,15 @@ use report::Report;
 use sluice_e2e::Servers;
 
 const SECTIONS: &[&str] = &[
-    "snapshot", "backlog", "decode", "latency", "restart", "memory", #[cfg(feature = "kafka")] "kafka", "cluster",
+    "snapshot",
+    "backlog",
+    "decode",
+    "latency",
+    "restart",
+    "memory",
+    #[cfg(feature = "kafka")]
+    "kafka",
+    "cluster",
 ];
 
 /// What is to be measured.

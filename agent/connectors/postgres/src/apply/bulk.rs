@@ -25,8 +25,7 @@ impl<'e> Attempt<'e> {
         let rows = additions.iter().map(|addition| &*addition.row);
         let misfits = self.copy(plan, rows).await?;
         for (index, misfit) in misfits {
-            let addition = &additions[index];
-            self.set_aside(plan, addition.event, Some(&addition.row), &misfit)?;
+            self.set_addition_aside(plan, &additions[index], &misfit)?;
         }
         Ok(())
     }
@@ -96,7 +95,7 @@ impl<'e> Attempt<'e> {
         let (stage, misfits) = self.stage(&fields, rows).await?;
         for (index, misfit) in &misfits {
             let update = &updates[*index];
-            self.set_aside(plan, Some(update.event), Some(&update.after), misfit)?;
+            self.set_aside(plan, update.event, Some(&update.after), misfit)?;
         }
         let apply = plan.update_from_stage_sql(&stage, pattern);
         let found = self.finish_stage(plan, &stage, &apply).await?;
@@ -128,8 +127,7 @@ impl<'e> Attempt<'e> {
         };
         let (stage, misfits) = self.stage(&fields, rows).await?;
         for (index, misfit) in misfits {
-            let addition = &additions[index];
-            self.set_aside(plan, addition.event, Some(&addition.row), &misfit)?;
+            self.set_addition_aside(plan, &additions[index], &misfit)?;
         }
         let apply = plan.upsert_from_stage_sql(&stage);
         self.finish_stage(plan, &stage, &apply).await?;

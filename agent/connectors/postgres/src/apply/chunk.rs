@@ -71,6 +71,7 @@ pub(crate) async fn apply<'e>(
         }
         match failure {
             Failure::Session(error) => return Err(error),
+            failure @ Failure::OutOfTurn(_) => return Err(failure.fatal()),
             Failure::Table(_, _) if changed => {}
             Failure::Table(table, error) => return Ok(Err((table, error))),
             Failure::Content(_, refusal) => {

@@ -33,6 +33,7 @@ impl<'e> Attempt<'e> {
         plan: &SharedPlan,
         events: &[&'e RowChange],
     ) -> Result<(), Failure> {
+        self.one_by_one = true;
         let is_insert = |event: &RowChange| matches!(event.operation, RowOperation::Insert { .. });
         for run in events.chunk_by(|a, b| is_insert(a) && is_insert(b)) {
             match &run[0].operation {
@@ -80,7 +81,7 @@ impl<'e> Attempt<'e> {
         match find_one(plan, &mut self.cells(plan), before, draft, alive) {
             Ok(draft) => self.run_draft(plan, draft).await.map(|_| ()),
             // Such a row never got into the target.
-            Err(misfit) => self.set_aside(plan, Some(event), None, &misfit),
+            Err(misfit) => self.set_aside(plan, event, None, &misfit),
         }
     }
 
@@ -95,7 +96,7 @@ impl<'e> Attempt<'e> {
             .and_then(|draft| find_one(plan, &mut self.cells(plan), before, draft, ""));
         let draft = match drafted {
             Ok(draft) => draft,
-            Err(misfit) => return self.set_aside(plan, Some(event), None, &misfit),
+            Err(misfit) => return self.set_aside(plan, event, None, &misfit),
         };
         self.tally.add_nulled(plan, &cells);
         let found = self.run_draft(plan, draft).await?;

@@ -13,6 +13,8 @@ use crate::{
     plan::StatementKey,
 };
 
+const PARTIAL: &str = "the row is not in the target and the source logged a part of it only";
+
 impl<'e> Attempt<'e> {
     /// Adds rows that updates did not find. A row of which only a part is known can't be added; it
     /// is kept aside, unless a snapshot is still to bring it.
@@ -34,8 +36,8 @@ impl<'e> Attempt<'e> {
         for update in partial {
             if !self.is_there(&plan, &update).await? {
                 let cause = Cause {
-                    reason: "the row is not in the target and the source logged a part of it only"
-                        .into(),
+                    reason: PARTIAL.into(),
+                    summary: PARTIAL.into(),
                     sqlstate: "02000".into(),
                 };
                 let letter = DeadLetter::of_change(update.event, Some(&update.after), cause);

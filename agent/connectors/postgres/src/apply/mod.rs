@@ -27,6 +27,7 @@ use crate::{
     connect::Session,
     dead_letter::{Cause, DeadLetter},
     error::{Refusal, Trouble, classify_apply},
+    netting::Addition,
     settings::Settings,
 };
 use cells::{CellWriter, Misfit};
@@ -99,6 +100,9 @@ pub(crate) enum Failure {
     Table(TableId, Error),
     /// Nothing can go on over this session.
     Session(Error),
+    /// Changes were applied one by one and some were kept aside: what comes later of the same rows
+    /// has to be looked at in its order.
+    OutOfTurn(TableId),
 }
 
 /// One try at applying rows, inside a savepoint.
@@ -106,6 +110,8 @@ pub(crate) struct Attempt<'e> {
     pub(crate) target: Target<'e>,
     pub(crate) flight: InFlight<'e>,
     pub(crate) tally: Tally,
+    /// Whether changes of a row were applied one after another, and not as one.
+    pub(crate) one_by_one: bool,
 }
 
 impl<'e> Attempt<'e> {
@@ -114,6 +120,7 @@ impl<'e> Attempt<'e> {
             target,
             flight: InFlight::new(&target.session.client),
             tally: Tally::default(),
+            one_by_one: false,
         }
     }
 
@@ -137,20 +144,32 @@ impl<'e> Attempt<'e> {
         self.failure(failed)
     }
 
-    /// Keeps a record aside that holds a value which the target can't.
+    /// Keeps a change aside that holds a value which the target can't.
     pub(crate) fn set_aside(
         &mut self,
         plan: &SharedPlan,
-        event: Option<&RowChange>,
+        event: &RowChange,
         after: Option<&Row>,
         misfit: &Misfit,
     ) -> Result<(), Failure> {
         self.target.check_misfit(plan.id(), misfit)?;
+        let letter = DeadLetter::of_change(event, after, misfit.cause());
+        self.tally.letters.push(letter);
+        Ok(())
+    }
+
+    /// Keeps a row aside that was to be added and holds such a value.
+    pub(crate) fn set_addition_aside(
+        &mut self,
+        plan: &SharedPlan,
+        addition: &Addition<'_>,
+        misfit: &Misfit,
+    ) -> Result<(), Failure> {
+        self.target.check_misfit(plan.id(), misfit)?;
         let cause = misfit.cause();
-        let letter = match (event, after) {
-            (Some(event), after) => DeadLetter::of_change(event, after, cause),
-            (None, Some(row)) => DeadLetter::of_row(&plan.source, row, cause),
-            (None, None) => return Ok(()),
+        let letter = match addition.event {
+            Some(event) => DeadLetter::of_addition(event, &addition.row, cause),
+            None => DeadLetter::of_row(&plan.source, &addition.row, cause),
         };
         self.tally.letters.push(letter);
         Ok(())
@@ -213,8 +232,10 @@ impl Target<'_> {
 impl Misfit {
     /// The reason for a dead letter.
     pub(crate) fn cause(&self) -> Cause {
+        let reason = format!("column {}: {}", self.column, self.reason.0);
         Cause {
-            reason: format!("column {}: {}", self.column, self.reason.0),
+            summary: reason.clone(),
+            reason,
             sqlstate: "22000".into(),
         }
     }
@@ -225,6 +246,7 @@ impl Refusal {
     pub(crate) fn cause(&self) -> Cause {
         Cause {
             reason: self.message.clone(),
+            summary: self.object.clone(),
             sqlstate: self.sqlstate.clone(),
         }
     }

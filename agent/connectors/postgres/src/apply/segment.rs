@@ -12,6 +12,7 @@ use sluice_core::{Error, Result, RowChange, RowOperation, TableId};
 
 use crate::{
     apply::{Attempt, Failure, Savepoint, SharedPlan, Tally, Target, careful, sets::Inserts},
+    dead_letter::later::Substitute,
     error::Refusal,
     tables::Tables,
 };
@@ -41,11 +42,25 @@ pub(crate) struct Segment<'e> {
     recent: Vec<(usize, usize)>,
 }
 
+/// Where a change stands in a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    group: usize,
+    index: usize,
+}
+
 /// What applying a segment came to.
 #[derive(Default)]
 pub(crate) struct SegmentOutcome {
     pub(crate) tally: Tally,
     pub(crate) stopped: Vec<(TableId, Error)>,
+}
+
+impl Group<'_> {
+    /// Whether its changes are applied in source order.
+    pub(crate) fn ordered(&self) -> bool {
+        self.ordered
+    }
 }
 
 impl<'e> Segment<'e> {
@@ -99,6 +114,26 @@ impl<'e> Segment<'e> {
         }
     }
 
+    /// The changes, each with its place; those of a table in source order.
+    pub(crate) fn events(&self) -> impl Iterator<Item = (Place, &'e RowChange)> {
+        let groups = self.groups.iter().enumerate();
+        groups.flat_map(|(group, content)| {
+            let events = content.events.iter().enumerate();
+            events.map(move |(index, &event)| (Place { group, index }, event))
+        })
+    }
+
+    /// Puts changes in the places of others.
+    pub(crate) fn substitute(&mut self, substitutes: &'e [Substitute<Place>]) {
+        let mut ordered: Vec<_> = substitutes.iter().collect();
+        // From the end, so that the places before stay what they are.
+        ordered.sort_unstable_by_key(|substitute| std::cmp::Reverse(substitute.place));
+        for Substitute { place, changes } in ordered {
+            let events = &mut self.groups[place.group].events;
+            drop(events.splice(place.index..=place.index, changes));
+        }
+    }
+
     /// Applies the changes. Fails only when nothing can go on over this session.
     pub(crate) async fn apply(
         mut self,
@@ -129,6 +164,13 @@ impl<'e> Segment<'e> {
                 Failure::Table(table, error) => {
                     self.after_trouble(target, tables, table, error).await?
                 }
+                Failure::OutOfTurn(table) => {
+                    let Some(group) = self.group_of(&table) else {
+                        return Err(unknown_table(&table));
+                    };
+                    group.careful = true;
+                    None
+                }
                 Failure::Session(error) => return Err(error),
             };
             if let Some((table, error)) = stopped {
@@ -142,9 +184,17 @@ impl<'e> Segment<'e> {
     async fn attempt(&self, target: Target<'e>) -> Result<Tally, Failure> {
         let mut attempt = Attempt::new(target);
         for group in self.groups.iter().filter(|group| !group.careful) {
+            let letters = attempt.tally.letters.len();
+            attempt.one_by_one = group.ordered;
             attempt
                 .apply_group(group, &group.events, group.inserts)
                 .await?;
+            if attempt.one_by_one && group.events.len() > 1 {
+                attempt.settle().await?;
+                if attempt.tally.letters.len() > letters {
+                    return Err(Failure::OutOfTurn(group.events[0].table.id.clone()));
+                }
+            }
         }
         attempt.settle().await?;
         let mut tally = attempt.tally;
@@ -279,7 +329,7 @@ impl Failure {
     pub(crate) fn fatal(self) -> Error {
         match self {
             Self::Session(error) | Self::Table(_, error) => error,
-            Self::Content(table, _) => unknown_table(&table),
+            Self::Content(table, _) | Self::OutOfTurn(table) => unknown_table(&table),
         }
     }
 }

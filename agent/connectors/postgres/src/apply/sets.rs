@@ -74,6 +74,7 @@ impl<'e> Attempt<'e> {
         plan: &SharedPlan,
         events: &[&'e RowChange],
     ) -> Result<(), Failure> {
+        self.one_by_one = true;
         for &event in events {
             match &event.operation {
                 RowOperation::Insert { after } => {
@@ -194,7 +195,7 @@ impl<'e> Attempt<'e> {
                 match arrays.push(plan, &mut cells, update.before, &update.after) {
                     Ok(()) => sent.push(update),
                     Err(misfit) => {
-                        self.set_aside(plan, Some(update.event), Some(&update.after), &misfit)?;
+                        self.set_aside(plan, update.event, Some(&update.after), &misfit)?;
                     }
                 }
                 if arrays.rows() >= ROWS_PER_STATEMENT || arrays.bytes() >= BYTES_PER_STATEMENT {
@@ -251,9 +252,10 @@ impl<'e> Attempt<'e> {
         let mut cells = self.cells(plan);
         while additions.peek().is_some() {
             let mut arrays = Arrays::new(&[], &all);
-            for Addition { row, event } in additions.by_ref() {
-                if let Err(misfit) = arrays.push(plan, &mut cells, &row, &row) {
-                    self.set_aside(plan, event, Some(&row), &misfit)?;
+            for addition in additions.by_ref() {
+                let row = &*addition.row;
+                if let Err(misfit) = arrays.push(plan, &mut cells, row, row) {
+                    self.set_addition_aside(plan, &addition, &misfit)?;
                 }
                 if arrays.rows() >= ROWS_PER_STATEMENT || arrays.bytes() >= BYTES_PER_STATEMENT {
                     break;

@@ -111,7 +111,13 @@ async fn delay(
     };
     let writers = Writers::start_with(shop, options).await?;
     let started = std::time::Instant::now();
-    let times = latency::through(mysql, chain.target(), &chain.table("ticks"), first..first + SAMPLES).await;
+    let times = latency::through(
+        mysql,
+        chain.target(),
+        &chain.table("ticks"),
+        first..first + SAMPLES,
+    )
+    .await;
     let took = started.elapsed();
     let written = writers.stop().await?;
     ensure!(written.changes > 0, "nobody wrote");
@@ -120,26 +126,62 @@ async fn delay(
 
 fn bars(report: &mut Report, ours: &Measured, peer: &Measured) {
     for (what, own, other, unit, times) in [
-        ("snapshot into Kafka", ours.snapshot, peer.snapshot, "rows/s", 4.0),
-        ("backlog into Kafka", ours.backlog, peer.backlog, "changes/s", 8.0),
-        ("apply rows from Kafka", ours.apply_rows, peer.apply_rows, "rows/s", 7.0),
-        ("apply changes from Kafka", ours.apply_changes, peer.apply_changes, "changes/s", 7.0),
+        (
+            "snapshot into Kafka",
+            ours.snapshot,
+            peer.snapshot,
+            "rows/s",
+            4.0,
+        ),
+        (
+            "backlog into Kafka",
+            ours.backlog,
+            peer.backlog,
+            "changes/s",
+            8.0,
+        ),
+        (
+            "apply rows from Kafka",
+            ours.apply_rows,
+            peer.apply_rows,
+            "rows/s",
+            7.0,
+        ),
+        (
+            "apply changes from Kafka",
+            ours.apply_changes,
+            peer.apply_changes,
+            "changes/s",
+            7.0,
+        ),
     ] {
         report.bar(
             &format!("kafka: {what}"),
             format!("{} {unit}", grouped(own)),
-            &format!("{} {unit} (Debezium), ratio {:.1}", grouped(other), own / other),
+            &format!(
+                "{} {unit} (Debezium), ratio {:.1}",
+                grouped(other),
+                own / other
+            ),
             (&format!(">= {times:.0} times"), own >= times * other),
         );
     }
     for (name, part) in [("p50", 0.5), ("p99", 0.99)] {
-        let (own, other) = (percentile(&ours.latency, part), percentile(&peer.latency, part));
+        let (own, other) = (
+            percentile(&ours.latency, part),
+            percentile(&peer.latency, part),
+        );
         let measured = format!("{own:.1} ms at {:.0} changes/s", ours.load);
         let baseline = format!("{other:.1} ms at {:.0} changes/s (Debezium)", peer.load);
         let what = format!("kafka: latency {name}");
         if name == "p99" {
             let reached = own < 150.0 && own < other / 3.0;
-            report.bar(&what, measured, &baseline, ("< 150 ms and < a third", reached));
+            report.bar(
+                &what,
+                measured,
+                &baseline,
+                ("< 150 ms and < a third", reached),
+            );
         } else {
             report.note(&what, measured, &baseline);
         }
@@ -149,7 +191,10 @@ fn bars(report: &mut Report, ours: &Measured, peer: &Measured) {
         report.bar(
             &format!("kafka: peak memory, {what}"),
             format!("{mebi:.0} MiB"),
-            &format!("{:.0} MiB (Connect worker, both)", mebibytes(peer.memory[0])),
+            &format!(
+                "{:.0} MiB (Connect worker, both)",
+                mebibytes(peer.memory[0])
+            ),
             ("< 128 MiB", mebi < 128.0),
         );
     }

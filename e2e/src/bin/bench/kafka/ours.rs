@@ -60,7 +60,9 @@ impl<'a> Ours<'a> {
     pub(crate) async fn capture_snapshot(&mut self, rows: u64) -> Result<Duration> {
         let started = Instant::now();
         let mut sluice = Sluice::agent(&self.capture, &[])?;
-        sluice.wait_until("the copy", PATIENCE, is_streaming).await?;
+        sluice
+            .wait_until("the copy", PATIENCE, is_streaming)
+            .await?;
         let took = started.elapsed();
         self.end_capture(sluice).await?;
         let topic = self.transport.topic("orders");
@@ -163,7 +165,10 @@ impl Chain for Ours<'_> {
     }
 
     async fn check(&mut self) -> Result<()> {
-        for running in [&mut self.capturing, &mut self.applying].into_iter().flatten() {
+        for running in [&mut self.capturing, &mut self.applying]
+            .into_iter()
+            .flatten()
+        {
             ensure!(running.is_running()?, "sluice ended: {}", running.stderr());
         }
         Ok(())

@@ -53,8 +53,7 @@ impl<'a> Debezium<'a> {
         for table in ["orders", "ticks"] {
             topics::create(&self.kafka.bootstrap, &self.topic(table), 1).await?;
         }
-        let mut config =
-            debezium::mysql_source(self.kafka, self.mysql, &self.prefix, Format::Avro);
+        let mut config = debezium::mysql_source(self.kafka, self.mysql, &self.prefix, Format::Avro);
         config["table.include.list"] = json!(format!("{0}.orders,{0}.ticks", self.mysql.name));
         // Its sink can't apply BIT(8) in Avro: "HeapByteBuffer cannot be cast to class [B".
         config["column.exclude.list"] = json!(format!("{}.orders.flags", self.mysql.name));
