@@ -69,7 +69,7 @@ pub fn jdbc_sink(
 
 /// The table that [`jdbc_sink`] makes of a topic.
 pub fn table_of(topic: &str) -> String {
-    topic.replace(['.', '-'], "_")
+    topic.replace('.', "_")
 }
 
 /// Apicurio's converter in Confluent's wire format, or Kafka's own JSON converter.
