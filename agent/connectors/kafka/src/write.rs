@@ -312,6 +312,10 @@ impl<'a> Writer<'a> {
             }
             SchemaChange::Alter(schema) => {
                 let shape = self.reshape(schema).await?;
+                // A capture that begins announces what readers may know already.
+                if self.session.known.shapes.get(&schema.id) == Some(&shape) {
+                    return Ok(());
+                }
                 let event = What::Alter { shape };
                 self.session.control(&schema.id, event).await
             }
