@@ -82,7 +82,7 @@ pub(crate) struct RunArguments {
         value_parser = clap::value_parser!(u32).range(1..=64)
     )]
     pub(crate) check_parallelism: u32,
-    /// How often each agent is asked how it is doing.
+    /// How often each agent is asked how it is doing; one that does well, half as often.
     #[arg(
         long,
         env = "SLUICE_STATUS_INTERVAL_SECONDS",

@@ -38,6 +38,9 @@ mod wake;
 mod watch;
 mod watching;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context as _;

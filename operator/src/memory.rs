@@ -45,6 +45,8 @@ pub(crate) struct State<I, S> {
     pub(crate) busy: bool,
     /// Whether another one is to be made right after it.
     pub(crate) again: bool,
+    /// Whether its agent answered the last question, and is Ready.
+    pub(crate) does_well: bool,
     /// The request to copy tables again that the agent has taken on last.
     pub(crate) resnapshot_id: Option<String>,
     /// Whether it was said that its upgrade makes no headway.
@@ -75,6 +77,7 @@ impl<I, S> Default for Memory<I, S> {
                 told_source: None,
                 busy: false,
                 again: false,
+                does_well: false,
                 resnapshot_id: None,
                 upgrade_reported: false,
             }),

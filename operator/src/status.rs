@@ -30,8 +30,9 @@ use condition::Conditions;
 use verdict::Verdict;
 
 /// How long an agent may be silent before nothing is known about it any more. With questions every
-/// three seconds that have two seconds each, this keeps a silent agent's `Ready` honest within 15 s.
-const SILENCE_MAX: SignedDuration = SignedDuration::from_secs(8);
+/// six seconds, and every three once one was not answered within two, this keeps a silent agent's
+/// `Ready` honest within 15 s.
+const SILENCE_MAX: SignedDuration = SignedDuration::from_secs(6);
 
 /// The status of a ReplicaSink.
 pub(crate) fn sink_status(
@@ -69,6 +70,11 @@ pub(crate) fn sink_status(
         replicas: Some(stateful_set.map_or(0, |set| set.replicas_present)),
         selector: Some(selector(&facts.key.name)),
     }
+}
+
+/// Whether a replica is Ready.
+pub(crate) fn is_ready(status: &ReplicaSinkStatus) -> bool {
+    condition::holds(&status.conditions, "Ready")
 }
 
 /// Where a replica is, such as `postgres pg.shop.svc/shop`; none when the spec names no target.

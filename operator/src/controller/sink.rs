@@ -79,8 +79,9 @@ pub(crate) async fn reconcile(object: Arc<GuardedSink>, context: SharedContext) 
         memory,
     };
     let wait = if asks(&context, &key) {
+        let does_well = pass.memory.lock().does_well;
         tokio::spawn(pass.run());
-        Some(status_interval(&context))
+        Some(status_interval(&context, does_well))
     } else {
         pass.run().await
     };

@@ -93,7 +93,7 @@ pub(crate) async fn reconcile(object: Arc<GuardedSource>, context: SharedContext
         memory: &memory,
     };
     let wait = pass.run().await;
-    let asked = pass.has_agent().then(|| status_interval(&context));
+    let asked = pass.has_agent().then(|| status_interval(&context, false));
     requeue([again_after, wait, asked])
 }
 

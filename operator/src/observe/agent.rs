@@ -105,6 +105,7 @@ impl Agents {
         let Some(address) = pod.address.as_deref().filter(|_| pod.running) else {
             return AgentAnswer::NotAsked;
         };
+        let asked_at = Timestamp::now();
         let answer = {
             // The semaphore is never closed; the question may be asked without it just as well.
             let _permit = self.questions.acquire().await;
@@ -116,7 +117,7 @@ impl Agents {
         if let Err(error) = &answer {
             debug!(%pipeline, %address, %error, "an agent did not answer");
         }
-        self.remember(pod, answer)
+        self.remember(pod, asked_at, answer)
     }
 
     /// Forgets the pods that are not among these.
@@ -134,7 +135,12 @@ impl Agents {
         (answering.count(), memories.len())
     }
 
-    fn remember(&self, pod: &PodState, answer: Result<AgentStatus, AskError>) -> AgentAnswer {
+    fn remember(
+        &self,
+        pod: &PodState,
+        asked_at: Timestamp,
+        answer: Result<AgentStatus, AskError>,
+    ) -> AgentAnswer {
         let mut memories = self.lock();
         let memory = memories.entry(pod.uid.clone()).or_default();
         match answer {
@@ -155,7 +161,7 @@ impl Agents {
                     };
                 }
                 AgentAnswer::Silent {
-                    since: *memory.silent_since.get_or_insert_with(Timestamp::now),
+                    since: *memory.silent_since.get_or_insert(asked_at),
                     error: error.to_string(),
                     last: memory.last.clone(),
                 }

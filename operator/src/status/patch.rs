@@ -1,7 +1,7 @@
 //! When a status is worth a write.
 //!
 //! A change of phase, or of a condition's status or reason, is written at once; anything else that
-//! a reader cares about every few seconds at most; and figures that merely drift twice a minute.
+//! a reader cares about every few seconds at most; and figures that merely drift once a minute.
 
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Condition,
@@ -15,7 +15,7 @@ use sluice_crds::{
 /// Between two writes of one object, transitions aside.
 pub(crate) const INTERVAL: SignedDuration = SignedDuration::from_secs(3);
 /// Between two writes that bring nothing but drifting figures.
-pub(crate) const DRIFT_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
+pub(crate) const DRIFT_INTERVAL: SignedDuration = SignedDuration::from_secs(60);
 
 /// A lag that changes by less than this is the same lag.
 const LAG_SECONDS_DRIFT: f64 = 2.0;

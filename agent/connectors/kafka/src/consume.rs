@@ -22,7 +22,7 @@ use sluice_agent_api::{
 };
 use sluice_avro::Codec;
 use sluice_core::{
-    ChangeEvent, Error, LogPosition, Result, TableSchema, TableSelection, Transaction,
+    ChangeEvent, Error, LogPosition, Reason, Result, TableSchema, TableSelection, Transaction,
     selection::matches,
 };
 use tokio::{sync::Notify, task::JoinHandle, time::Instant};

@@ -117,7 +117,7 @@ impl World {
     }
 
     /// Waits until the status speaks of a place in the log that nobody has told it of before, and of
-    /// the present spec. A steady pipeline's position is written twice a minute only, so the place
+    /// the present spec. A steady pipeline's position is written once a minute only, so the place
     /// should be one from before the operator's return.
     pub(crate) async fn status_holds(&self, here: &str, at_most: Duration) -> Result<()> {
         wait_for("a fresh status", at_most, || async {

@@ -32,7 +32,7 @@ use crate::{
 const LAG_THRESHOLD_SECONDS: f64 = 60.0;
 
 /// How old a source's figures may be when its sinks' merely drift.
-const DRIFT_SHOWN_AFTER: Duration = Duration::from_secs(12);
+const DRIFT_SHOWN_AFTER: Duration = Duration::from_secs(60);
 
 /// One pass over one ReplicaSink.
 pub(super) struct Pass {
@@ -87,11 +87,21 @@ impl Pass {
         let turn = Turn::begin(&self.memory)?;
         let facts = self.facts().await;
         let wait = self.tell(&facts).await;
+        self.note(&facts);
         drop(turn);
         if std::mem::take(&mut self.memory.lock().again) {
             self.context.waker.send(Wake::Sink(self.key.clone())).await;
         }
         wait
+    }
+
+    /// Notes how the agent does. One that did well and does not answer is asked again at once.
+    fn note(&self, facts: &SinkFacts) {
+        let answered = matches!(facts.observation.agent, AgentAnswer::Answered(_));
+        let mut state = self.memory.lock();
+        let is_ready = state.status.as_deref().is_some_and(status::is_ready);
+        let did_well = std::mem::replace(&mut state.does_well, answered && is_ready);
+        state.again |= did_well && !answered;
     }
 
     async fn facts(&self) -> SinkFacts {

@@ -125,13 +125,17 @@ async fn a_pod_that_does_not_run_is_not_asked() {
     assert!(matches!(answer, AgentAnswer::NotAsked), "{answer:?}");
 }
 
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
 #[test]
 fn silence_lasts_from_the_first_question_without_an_answer() {
     let agents = Agents::default();
-    agents.remember(&pod(0), Ok(AgentStatus::default()));
+    agents.remember(&pod(0), at(0), Ok(AgentStatus::default()));
     assert_eq!(agents.answering(), (1, 1));
-    let first = agents.remember(&pod(0), Err(AskError::Time));
-    let second = agents.remember(&pod(0), Err(AskError::Time));
+    let first = agents.remember(&pod(0), at(3), Err(AskError::Time));
+    let second = agents.remember(&pod(0), at(6), Err(AskError::Time));
     let (
         AgentAnswer::Silent {
             since: first,
@@ -147,7 +151,7 @@ fn silence_lasts_from_the_first_question_without_an_answer() {
     else {
         panic!("{first:?} {second:?}");
     };
-    assert_eq!(first, second);
+    assert_eq!((*first, *second), (at(3), at(3)));
     assert_eq!(agents.answering(), (0, 1));
     agents.keep_only(std::iter::empty());
     assert_eq!(agents.answering(), (0, 0));
@@ -156,8 +160,8 @@ fn silence_lasts_from_the_first_question_without_an_answer() {
 #[test]
 fn what_an_earlier_process_said_is_forgotten() {
     let agents = Agents::default();
-    agents.remember(&pod(0), Ok(AgentStatus::default()));
-    let answer = agents.remember(&pod(1), Err(AskError::Time));
+    agents.remember(&pod(0), at(0), Ok(AgentStatus::default()));
+    let answer = agents.remember(&pod(1), at(3), Err(AskError::Time));
     assert!(
         matches!(answer, AgentAnswer::Silent { last: None, .. }),
         "{answer:?}"

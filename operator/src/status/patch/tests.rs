@@ -81,7 +81,7 @@ fn what_matters_is_written_every_three_seconds() {
 }
 
 #[test]
-fn figures_that_drift_are_written_twice_a_minute() {
+fn figures_that_drift_are_written_once_a_minute() {
     let drift = |next: &mut ReplicaSinkStatus| {
         next.position = Some("a:1-9".to_owned());
         next.rate = Some(Rate {
@@ -93,12 +93,12 @@ fn figures_that_drift_are_written_twice_a_minute() {
             records: None,
         });
     };
-    assert_eq!(due(drift, 110), Patch::At(at(130)));
-    assert_eq!(due(drift, 130), Patch::Now);
+    assert_eq!(due(drift, 110), Patch::At(at(160)));
+    assert_eq!(due(drift, 160), Patch::Now);
 }
 
 #[test]
-fn a_pipeline_under_load_is_written_at_most_twice_a_minute() {
+fn a_pipeline_under_load_is_written_at_most_once_a_minute() {
     let (mut written, mut last, mut writes) = (status(), Some(at(0)), 0);
     for second in (0..600).step_by(3) {
         let mut next = status();
@@ -107,8 +107,5 @@ fn a_pipeline_under_load_is_written_at_most_twice_a_minute() {
             (written, last, writes) = (next, Some(at(second)), writes + 1);
         }
     }
-    assert!(
-        (19..=20).contains(&writes),
-        "{writes} writes in ten minutes"
-    );
+    assert!((9..=10).contains(&writes), "{writes} writes in ten minutes");
 }
