@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, sync::Arc};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use sluice_agent_api::{
     AgentConfig, SecretKey,
     config::{
@@ -34,6 +34,7 @@ impl AgentFolder {
             mysql_database: mysql.name.clone(),
             postgres: postgres.endpoint.clone(),
             postgres_database: postgres.name.clone(),
+            through: None,
         };
         let new = Self::with_config(ends.clone(), config(&ends))?;
         for (secret, endpoint) in [("mysql", &mysql.endpoint), ("postgres", &postgres.endpoint)] {
@@ -69,26 +70,20 @@ impl AgentFolder {
         Ok(fs::write(folder.join("password"), password)?)
     }
 
-    /// How MySQL is reached.
-    ///
-    /// # Panics
-    /// When the source is another.
-    pub fn mysql(&mut self) -> &mut ConnectionConfig {
+    /// How MySQL is reached; an error when the source is another.
+    pub fn mysql(&mut self) -> Result<&mut ConnectionConfig> {
         let SourceSystem::Mysql(mysql) = &mut self.config.source.system else {
-            panic!("the source is not MySQL");
+            bail!("the source is not MySQL");
         };
-        &mut mysql.connection
+        Ok(&mut mysql.connection)
     }
 
-    /// How PostgreSQL is reached.
-    ///
-    /// # Panics
-    /// When the target is another.
-    pub fn postgres(&mut self) -> &mut ConnectionConfig {
+    /// How PostgreSQL is reached; an error when the target is another.
+    pub fn postgres(&mut self) -> Result<&mut ConnectionConfig> {
         let SinkSystem::Postgres(postgres) = &mut self.config.sink.system else {
-            panic!("the target is not PostgreSQL");
+            bail!("the target is not PostgreSQL");
         };
-        &mut postgres.connection
+        Ok(&mut postgres.connection)
     }
 
     /// Where the configuration is.

@@ -11,7 +11,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{MysqlDatabase, PgDatabase, servers::Endpoint};
+use crate::{MysqlDatabase, PgDatabase, kafka::Through, servers::Endpoint};
 
 /// Builds a pipeline file that replicates one MySQL database into one PostgreSQL database.
 #[derive(Debug, Clone)]
@@ -35,10 +35,13 @@ pub struct Ends {
     pub postgres: Endpoint,
     /// The target's database.
     pub postgres_database: String,
+    /// The way between them, where it is not direct.
+    pub through: Option<Through>,
 }
 
 impl PipelineFile {
-    /// Every table of the MySQL database, everything by default.
+    /// Every table of the MySQL database, everything by default, directly unless the environment says
+    /// otherwise (see [`Through`]).
     pub fn new(mysql: &MysqlDatabase, postgres: &PgDatabase) -> Self {
         // The names make the replica id, which has to differ between tests on one server.
         let name = resource_name(&mysql.name);
@@ -48,8 +51,9 @@ impl PipelineFile {
             mysql_database: mysql.name.clone(),
             postgres: postgres.endpoint.clone(),
             postgres_database: postgres.name.clone(),
+            through: Through::from_env(&name),
         };
-        let source = json!({
+        let mut source = json!({
             "mysql": {
                 "host": mysql.endpoint.host,
                 "port": mysql.endpoint.port,
@@ -57,6 +61,9 @@ impl PipelineFile {
             },
             "tables": {"include": [format!("{}.*", mysql.name)]},
         });
+        if let Some(through) = &ends.through {
+            source["kafka"] = through.spec();
+        }
         let sink = json!({
             "sourceRef": {"name": name},
             "postgres": {
@@ -82,6 +89,9 @@ impl PipelineFile {
     pub fn named(mut self, source: &str, sink: &str) -> Self {
         sink.clone_into(&mut self.ends.pipeline);
         self.sink["sourceRef"]["name"] = json!(source);
+        if let Some(through) = &mut self.ends.through {
+            source.clone_into(&mut through.source);
+        }
         self
     }
 

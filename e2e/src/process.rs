@@ -24,6 +24,7 @@ use tokio_postgres::Client;
 
 use crate::{
     agent::AgentFolder,
+    kafka::{Through, through::has_read},
     mysql,
     pipeline::{Ends, WrittenPipeline},
     postgres,
@@ -147,14 +148,32 @@ impl Sluice {
             .with_context(|| format!("{path} does not answer"))?
     }
 
-    /// The first pipeline's status.
+    /// The status of the sink's pipeline; the first one's where several sinks are run.
     pub async fn status(&self) -> Result<AgentStatus> {
+        let mut all = self.statuses().await?;
+        let through = self.ends.through.as_ref();
+        let captures = |status: &AgentStatus| {
+            through.is_some_and(|through| status.pipeline == through.capture())
+        };
+        all.retain(|status| !captures(status));
+        let first = all.into_iter().next();
+        first.context("/v1/status lists no pipeline")
+    }
+
+    /// The status of every pipeline.
+    pub async fn statuses(&self) -> Result<Vec<AgentStatus>> {
         let body = self.get("/v1/status").await?;
-        let parsed: serde_json::Value = serde_json::from_str(&body)
+        let mut parsed: serde_json::Value = serde_json::from_str(&body)
             .with_context(|| format!("/v1/status is not JSON: {body}"))?;
-        let first = parsed["pipelines"].get(0);
-        let first = first.context("/v1/status lists no pipeline")?;
-        Ok(serde_json::from_value(first.clone())?)
+        Ok(serde_json::from_value(parsed["pipelines"].take())?)
+    }
+
+    /// The status of the pipeline that captures into Kafka.
+    async fn capture_status(&self, through: &Through) -> Result<AgentStatus> {
+        let name = through.capture();
+        let mut all = self.statuses().await?.into_iter();
+        let captures = all.find(|status| status.pipeline == name);
+        captures.with_context(|| format!("/v1/status does not list {name}"))
     }
 
     /// Waits until the status is as wanted, and returns it. Fails at once when the agent ends.
@@ -202,6 +221,9 @@ impl Sluice {
     /// Waits no longer than this.
     pub async fn wait_caught_up_within(&mut self, at_most: Duration) -> Result<()> {
         let here = log_end(&self.ends).await?;
+        if let Some(through) = self.ends.through.clone() {
+            return self.wait_through(&through, &here, at_most).await;
+        }
         self.wait_until("the copy of every table", at_most, is_streaming)
             .await?;
         let mut client: Option<Client> = None;
@@ -235,6 +257,45 @@ impl Sluice {
         self.wait_until("the agent to know what it committed", left, knows)
             .await
             .map(drop)
+    }
+
+    /// Waits until the capture has written everything up to a place, and then until the sink has
+    /// applied everything that is written.
+    async fn wait_through(
+        &mut self,
+        through: &Through,
+        here: &str,
+        at_most: Duration,
+    ) -> Result<()> {
+        let deadline = tokio::time::Instant::now() + at_most;
+        loop {
+            let captured = self.capture_status(through).await;
+            let is_done = |status: &AgentStatus| {
+                let position = status.position.as_deref();
+                position.is_some_and(|position| has_passed(position, here)) && is_streaming(status)
+            };
+            if captured.as_ref().is_ok_and(is_done) {
+                break;
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("sluice ended with {status}: {}", self.stderr_end());
+            }
+            if tokio::time::Instant::now() >= deadline {
+                bail!(
+                    "waited {at_most:?} for {here} to be captured; status: {captured:#?}\n{}",
+                    self.stderr_end()
+                );
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        let ends = through.ends().await?;
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        let what = format!("the sink to apply everything up to {ends}");
+        let knows = |status: &AgentStatus| {
+            let position = status.position.as_deref();
+            position.is_some_and(|position| has_read(position, &ends))
+        };
+        self.wait_until(&what, left, knows).await.map(drop)
     }
 
     /// Kills the agent with signal 9 and waits until it is gone.

@@ -41,7 +41,7 @@ impl World {
 
     async fn behind_mysql_proxy(&mut self) -> Result<TcpProxy> {
         let proxy = TcpProxy::to(&self.mysql.endpoint.address()).await?;
-        let connection = self.pod.mysql();
+        let connection = self.pod.mysql()?;
         (connection.host, connection.port) = (proxy.host(), proxy.port());
         self.pod.write()?;
         Ok(proxy)
@@ -49,7 +49,7 @@ impl World {
 
     async fn behind_postgres_proxy(&mut self) -> Result<TcpProxy> {
         let proxy = TcpProxy::to(&self.postgres.endpoint.address()).await?;
-        let connection = self.pod.postgres();
+        let connection = self.pod.postgres()?;
         (connection.host, connection.port) = (proxy.host(), proxy.port());
         self.pod.write()?;
         Ok(proxy)

@@ -3,7 +3,8 @@
 //! [`KafkaServers`] says where they are: the shared ones by the environment, or a test's own through
 //! [`crate::ThrowAway`]. `topics` (feature `kafka`) makes topics and reads them as a `read_committed`
 //! consumer does, [`console`] is the consumer that comes with Kafka, [`registry`] lists subjects,
-//! [`connect`] runs connectors in the worker and [`debezium`] writes their configurations. [`transport`] makes Sluice's own agents.
+//! [`connect`] runs connectors in the worker and [`debezium`] writes their configurations. [`transport`]
+//! makes Sluice's own agents, and [`through`] leads the tests' other pipelines through Kafka.
 //! Whatever is not there is an error that names the command that starts it; nothing here skips.
 
 pub mod connect;
@@ -11,6 +12,7 @@ pub mod console;
 pub mod debezium;
 pub mod http;
 pub mod registry;
+pub mod through;
 #[cfg(feature = "kafka")]
 pub mod topics;
 pub mod transport;
@@ -19,6 +21,7 @@ use std::{env, path::PathBuf};
 
 use anyhow::{Context, Result};
 
+pub use through::Through;
 pub use transport::Transport;
 
 /// Where the servers of one state folder are.

@@ -95,6 +95,70 @@ pub fn offsets(bootstrap: &str, topic: &str) -> Result<i64> {
     Ok(sum)
 }
 
+/// Behind the last committed record of every partition of the topics whose names begin so.
+///
+/// Blocking. Marks of transactions count as no record, so the high watermark alone doesn't tell.
+pub fn ends(bootstrap: &str, prefix: &str) -> Result<BTreeMap<(String, i32), i64>> {
+    let mut ends = BTreeMap::new();
+    let mut look = Vec::new();
+    let asking = consumer(bootstrap)?;
+    for (topic, count) in list(bootstrap, prefix)? {
+        for partition in 0..count as i32 {
+            let (low, high) = asking.fetch_watermarks(&topic, partition, PATIENCE)?;
+            if high > low {
+                look.push((topic.clone(), partition, low.max(high - 1), low));
+            }
+        }
+    }
+    // What lies at the end is often a mark: further and further back, until there is a record.
+    let mut step = 2;
+    while !look.is_empty() {
+        let found = newest(bootstrap, &look)?;
+        look.retain_mut(|(topic, partition, from, low)| {
+            let is_whole = from == low;
+            *from = (*from - step).max(*low);
+            !is_whole && !found.contains_key(&(topic.clone(), *partition))
+        });
+        ends.extend(found);
+        step *= 8;
+    }
+    Ok(ends)
+}
+
+/// Behind the newest committed record from these places on, where there is one.
+fn newest(
+    bootstrap: &str,
+    places: &[(String, i32, i64, i64)],
+) -> Result<BTreeMap<(String, i32), i64>> {
+    let consumer = consumer(bootstrap)?;
+    let mut assignment = TopicPartitionList::new();
+    for (topic, partition, from, _) in places {
+        assignment.add_partition_offset(topic, *partition, Offset::Offset(*from))?;
+    }
+    consumer.assign(&assignment)?;
+    let mut found = BTreeMap::new();
+    let mut ended = 0;
+    let mut deadline = Instant::now() + PATIENCE;
+    while ended < places.len() {
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => {
+                let place = (message.topic().to_owned(), message.partition());
+                found.insert(place, message.offset() + 1);
+                deadline = Instant::now() + PATIENCE;
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+            Some(Err(error)) => return Err(error.into()),
+            None => {}
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "{ended} of {} partitions ended within {PATIENCE:?}",
+            places.len()
+        );
+    }
+    Ok(found)
+}
+
 /// Every committed record of these topics up to now, in order within each partition.
 ///
 /// Blocking; an open transaction ends what can be read.

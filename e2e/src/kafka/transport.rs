@@ -126,6 +126,7 @@ impl Transport {
             mysql_database: self.mysql_database.clone(),
             postgres: target.clone(),
             postgres_database: database.to_owned(),
+            through: None,
         };
         let folder = AgentFolder::with_config(ends, config)?;
         folder.secret("mysql", &self.mysql.user, &self.mysql.password)?;

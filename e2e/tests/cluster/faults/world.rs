@@ -175,6 +175,7 @@ impl World {
             mysql_database: mysql.name.clone(),
             postgres: postgres.endpoint.clone(),
             postgres_database: postgres.name.clone(),
+            through: None,
         };
         let here = log_end(&ends).await?;
         wait_for("everything to arrive", PATIENCE, || async {
