@@ -36,8 +36,9 @@ check: ## Formatting, lints and documentation; needs no server.
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(INTEGRATION)
 
 .PHONY: bench
-bench: build ## The speed and memory bars as a table, each beside its baseline.
-	@$(SERVERS) && $(CLUSTER) && $(TARGET)/release/sluice-bench
+bench: ## The speed and memory bars as a table, each beside its baseline.
+	cargo build --release -p sluice -p sluice-operator -p sluice-e2e --bins --features sluice-e2e/kafka
+	@$(SERVERS) && $(TRANSPORT) && $(CLUSTER) && $(TARGET)/release/sluice-bench
 	@echo "Decoding alone, with allocations per row image:"
 	@cargo run -q --release -p sluice-mysql --example decode_bench
 

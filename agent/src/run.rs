@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use sluice_agent_api::{AgentConfig, AgentStatus, config::SourceSystem};
+use sluice_agent_api::{AgentConfig, AgentStatus};
 use sluice_core::Error;
 use sluice_pipeline::{Finish, FinishWhen, Progress};
 use tokio::{
@@ -117,11 +117,9 @@ pub(crate) async fn run(
         }
         let options = RunOptions {
             finish,
-            // What is in topics can't be copied again; the capture copies it into them once more.
-            resnapshot: match pipeline.config.source.system {
-                SourceSystem::Mysql(_) => arguments.resnapshot.clone(),
-                SourceSystem::Kafka(_) => Vec::new(),
-            },
+            // Of topics, the capture copies the tables into them once more, and the sinks let go of
+            // stopped tables that are gone.
+            resnapshot: arguments.resnapshot.clone(),
         };
         crew.start(pipeline, watched, &options, stop.subscribe())?;
     }

@@ -145,6 +145,10 @@ pub enum SchemaChange {
     /// every row is copied again right behind: rows that stand against the new shape may be given
     /// up. Made by the pipeline, never by a source.
     Refill(Arc<TableSchema>),
+    /// A table that had stopped goes on: a person has it copied again, and every row comes right
+    /// behind. The target takes the shape whatever its policies say, and rows in the way are given up.
+    /// Made by the pipeline, never by a source.
+    Renew(Arc<TableSchema>),
     /// Columns were renamed, nothing else.
     RenameColumns {
         /// The table.
@@ -169,7 +173,10 @@ impl SchemaChange {
     /// The table concerned, by its name before the change.
     pub fn table(&self) -> &TableId {
         match self {
-            Self::Create(schema) | Self::Alter(schema) | Self::Refill(schema) => &schema.id,
+            Self::Create(schema)
+            | Self::Alter(schema)
+            | Self::Refill(schema)
+            | Self::Renew(schema) => &schema.id,
             Self::RenameColumns { table, .. } | Self::Truncate(table) | Self::Drop(table) => table,
             Self::RenameTable { from, .. } => from,
         }

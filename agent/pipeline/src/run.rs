@@ -327,6 +327,7 @@ async fn start(
         .as_ref()
         .map_or_else(Requests::default, |stored| stored.requests.clone());
     let can_snapshot = ends.source.can_snapshot();
+    let agreed = patterns(config, &requests);
     if !can_snapshot {
         copy_nothing(config);
     }
@@ -367,14 +368,14 @@ async fn start(
     }
     let agreed = |table: &TableId| {
         let name = table.to_string();
-        patterns.iter().any(|pattern| matches(pattern, &name))
+        agreed.iter().any(|pattern| matches(pattern, &name))
     };
     states.retain(|table, state| match state {
         _ if schemas.iter().any(|schema| schema.id == *table) => true,
         // There is nothing left to copy: a drop or a rename is ahead in the log.
         TableState::Snapshotting { .. } => false,
         // A person agrees to let go of it.
-        TableState::Stopped { .. } => !agreed(table) || !can_snapshot,
+        TableState::Stopped { .. } => !agreed(table),
         TableState::Streaming => true,
     });
     let stopped = StoppedTables::default();

@@ -67,11 +67,9 @@ impl Through {
     #[cfg(feature = "kafka")]
     pub(crate) async fn ends(&self) -> Result<sluice_core::LogPosition> {
         let (bootstrap, prefix) = (self.bootstrap.clone(), format!("{}.", self.source));
-        let read = move || super::topics::ends(&bootstrap, &prefix);
-        let mut ends = tokio::task::spawn_blocking(read).await??;
-        let positions = format!("{}.sluice.positions", self.source);
-        let schemas = format!("{}.sluice.schemas", self.source);
-        ends.retain(|(topic, _), _| *topic != positions && *topic != schemas);
+        let own = ["positions", "schemas"].map(|name| format!("{prefix}sluice.{name}"));
+        let read = move || super::topics::ends(&bootstrap, &prefix, &own);
+        let ends = tokio::task::spawn_blocking(read).await??;
         anyhow::ensure!(!ends.is_empty(), "{} has no topics", self.source);
         Ok(sluice_core::LogPosition::Offsets(ends))
     }

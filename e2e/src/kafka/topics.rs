@@ -95,14 +95,22 @@ pub fn offsets(bootstrap: &str, topic: &str) -> Result<i64> {
     Ok(sum)
 }
 
-/// Behind the last committed record of every partition of the topics whose names begin so.
+/// Behind the last committed record of every partition of the topics whose names begin so, without
+/// some, for topics that are still written to have no end.
 ///
 /// Blocking. Marks of transactions count as no record, so the high watermark alone doesn't tell.
-pub fn ends(bootstrap: &str, prefix: &str) -> Result<BTreeMap<(String, i32), i64>> {
+pub fn ends(
+    bootstrap: &str,
+    prefix: &str,
+    without: &[String],
+) -> Result<BTreeMap<(String, i32), i64>> {
     let mut ends = BTreeMap::new();
     let mut look = Vec::new();
     let asking = consumer(bootstrap)?;
     for (topic, count) in list(bootstrap, prefix)? {
+        if without.contains(&topic) {
+            continue;
+        }
         for partition in 0..count as i32 {
             let (low, high) = asking.fetch_watermarks(&topic, partition, PATIENCE)?;
             if high > low {

@@ -4,6 +4,7 @@
 
 mod crashes;
 mod debezium;
+mod evolution;
 mod fan_out;
 mod interop;
 mod items;

@@ -159,6 +159,8 @@ impl Session {
         let (fingerprint, text) = Fingerprint::of(schema)?;
         let writer = self.codec.writer(&topic, schema).await?;
         let known = self.tables.get_mut(&schema.id);
+        // A topic for rows with a key may not fit rows without.
+        let known = known.filter(|known| known.schema.has_key() == schema.has_key());
         let known = known.map(|known| (known.partitions, known.message_bytes_max));
         let (partitions, message_bytes_max) = if let Some(known) = known {
             known

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use rdkafka::{
     ClientConfig,
     admin::{
-        AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
+        AdminClient, AdminOptions, AlterConfig, ConfigResource, NewTopic, ResourceSpecifier,
+        TopicReplication,
     },
     config::FromClientConfigAndContext,
     types::RDKafkaErrorCode as Code,
@@ -181,7 +182,11 @@ impl Topics {
     }
 
     async fn check(&self, name: &str, partitions: i32, declared: Declared) -> Result<Topic> {
-        let settings = self.describe(name).await?;
+        let mut settings = self.describe(name).await?;
+        if declared.purpose == Purpose::Keyless && is_made_for_keys(&settings) {
+            self.keep_everything(name).await?;
+            settings = self.describe(name).await?;
+        }
         for finding in findings(name, partitions, declared, &settings) {
             match finding {
                 Finding::Wrong(error) => return Err(error),
@@ -195,6 +200,28 @@ impl Topics {
                 .and_then(|size| size.parse().ok())
                 .unwrap_or(MESSAGE_BYTES_DEFAULT),
         })
+    }
+
+    /// Lets a topic that was made for a table with a key keep records without one: the table has lost its
+    /// key. It stays so when the table gets a key again, for compaction would drop what has none.
+    async fn keep_everything(&self, name: &str) -> Result<()> {
+        let doing = format!("ending the compaction of topic {name}");
+        let settings = Purpose::Keyless.settings();
+        let mut change = AlterConfig::new(ResourceSpecifier::Topic(name));
+        for (name, value) in &settings {
+            change = change.set(name, value);
+        }
+        let options = AdminOptions::new().request_timeout(Some(REQUEST_MAX));
+        let answer = self.admin.alter_configs([&change], &options).await;
+        let answer = answer.map_err(|error| self.admin.inner().context().error(&doing, error))?;
+        if let Some(Err((_, code))) = answer.into_iter().next() {
+            return Err(classify_code(&self.brokers, &doing, code));
+        }
+        info!(
+            topic = name,
+            "the topic is not compacted any more, since its table has no key"
+        );
+        Ok(())
     }
 
     /// A topic's settings; none where the user may not see them.
@@ -212,6 +239,13 @@ impl Topics {
             .filter_map(|entry| Some((entry.name, entry.value?)))
             .collect())
     }
+}
+
+/// Whether a topic has the settings that it gets here for a table with a key: nobody has set others.
+fn is_made_for_keys(settings: &BTreeMap<String, String>) -> bool {
+    let own = Purpose::Keyed.settings();
+    own.iter()
+        .all(|(name, value)| settings.get(*name) == Some(value))
 }
 
 enum Created {

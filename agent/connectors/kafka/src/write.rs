@@ -319,7 +319,7 @@ impl<'a> Writer<'a> {
                 let event = What::Alter { shape };
                 self.session.control(&schema.id, event).await
             }
-            SchemaChange::Refill(schema) => {
+            SchemaChange::Refill(schema) | SchemaChange::Renew(schema) => {
                 let shape = self.reshape(schema).await?;
                 let event = What::Refill { shape };
                 self.session.control(&schema.id, event).await

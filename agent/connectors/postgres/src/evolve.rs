@@ -43,6 +43,7 @@ impl Evolution<'_> {
                 self.reach(schema, false).await
             }
             SchemaChange::Refill(schema) => self.refill(schema).await,
+            SchemaChange::Renew(schema) => self.reach(schema, true).await,
             SchemaChange::RenameColumns { table, columns } => {
                 self.rename_columns(table, columns).await
             }

@@ -257,7 +257,10 @@ impl<'w> Writer<'w> {
 
     /// Makes a change of the source's definition; a table that can't follow stops where it is.
     async fn schema_change(&mut self, change: &SchemaChange) -> Result<()> {
-        if self.is_stopped(change.table()).await? {
+        if let SchemaChange::Renew(schema) = change {
+            self.memory.stopped.remove(&schema.id);
+            self.memory.condemned.remove(&schema.id);
+        } else if self.is_stopped(change.table()).await? {
             return Ok(());
         }
         let concerned = concerned(change);

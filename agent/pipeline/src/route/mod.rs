@@ -190,6 +190,7 @@ impl Router {
             SchemaChange::Create(source) => self.schema(&source)?.map(SchemaChange::Create),
             SchemaChange::Alter(source) => self.schema(&source)?.map(SchemaChange::Alter),
             SchemaChange::Refill(source) => self.schema(&source)?.map(SchemaChange::Refill),
+            SchemaChange::Renew(source) => self.schema(&source)?.map(SchemaChange::Renew),
             SchemaChange::RenameColumns { table, columns } => match route {
                 Some(route) => {
                     definition::renamed_columns(route, &table, columns)?.map(|columns| {

@@ -516,7 +516,8 @@ impl Coordinator {
         match &change {
             SchemaChange::Create(schema)
             | SchemaChange::Alter(schema)
-            | SchemaChange::Refill(schema) => {
+            | SchemaChange::Refill(schema)
+            | SchemaChange::Renew(schema) => {
                 if !self.router.selects(&schema.id) {
                     self.announced.insert(schema.id.clone(), Arc::clone(schema));
                     return None;

@@ -253,7 +253,9 @@ pub(crate) fn tell(event: &ChangeEvent) -> String {
         }
         ChangeEvent::Schema(change) => match change {
             SchemaChange::Create(schema) => format!("create {}", columns(schema)),
-            SchemaChange::Alter(schema) | SchemaChange::Refill(schema) => {
+            SchemaChange::Alter(schema)
+            | SchemaChange::Refill(schema)
+            | SchemaChange::Renew(schema) => {
                 format!("alter {}", columns(schema))
             }
             SchemaChange::RenameColumns { table, columns } => {

@@ -329,7 +329,10 @@ pub(crate) async fn schema_change(
             close(target, waiting, id).await
         }
         SchemaChange::RenameColumns { columns, .. } => rename_columns(target, id, columns).await,
-        SchemaChange::Create(new) | SchemaChange::Alter(new) | SchemaChange::Refill(new) => {
+        SchemaChange::Create(new)
+        | SchemaChange::Alter(new)
+        | SchemaChange::Refill(new)
+        | SchemaChange::Renew(new) => {
             let same_key = old.is_some_and(|link| has_same_key(&link.schema, new));
             let same = old.is_some_and(|link| link.schema.same_shape(new));
             if same || same_key && new.has_key() {

@@ -2,7 +2,9 @@
 
 use std::{mem, sync::Arc};
 
-use sluice_core::{ChangeEvent, SnapshotChunk, TableId, TableState, event::ChunkMode};
+use sluice_core::{
+    ChangeEvent, SchemaChange, SnapshotChunk, TableId, TableState, event::ChunkMode,
+};
 
 use super::Coordinator;
 
@@ -16,10 +18,12 @@ impl Coordinator {
                 return;
             }
             // What changed its shape meanwhile was dropped.
-            self.announced.remove(table);
+            let schema = &chunk.table;
+            self.announced.insert(table.clone(), Arc::clone(schema));
             self.revived.push(table.clone());
             Arc::make_mut(&mut self.tables).insert(table.clone(), TableState::Streaming);
-            out.extend(self.announce(&chunk.table));
+            let renewed = SchemaChange::Renew(Arc::clone(schema));
+            out.push(ChangeEvent::Schema(renewed));
         } else if !self.tables.contains_key(table) && self.router.selects(table) {
             Arc::make_mut(&mut self.tables).insert(table.clone(), TableState::Streaming);
         }
@@ -42,7 +46,7 @@ fn begins_anew(mode: &ChunkMode) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use sluice_core::{Column, ColumnType, LogPosition, SchemaChange, SnapshotState, TableSchema};
+    use sluice_core::{Column, ColumnType, LogPosition, SnapshotState, TableSchema};
 
     use super::*;
     use crate::{route::Router, snapshot::CopyLimits};
@@ -109,7 +113,7 @@ mod tests {
             matches!(
                 out.as_slice(),
                 [
-                    ChangeEvent::Schema(SchemaChange::Alter(_)),
+                    ChangeEvent::Schema(SchemaChange::Renew(_)),
                     ChangeEvent::Chunk(_)
                 ]
             ),
