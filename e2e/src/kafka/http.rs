@@ -58,8 +58,32 @@ async fn exchange(method: &str, url: &str, path: &str, body: Option<&Value>) -> 
     stream.read_to_string(&mut answer).await?;
     let (head, body) = answer.split_once("\r\n\r\n").context("not HTTP")?;
     let status = head.split(' ').nth(1).unwrap_or_default();
+    // The registry cuts long answers even for version 1.0.
+    let is_cut = head
+        .to_ascii_lowercase()
+        .contains("transfer-encoding: chunked");
+    let body = if is_cut {
+        joined(body)?
+    } else {
+        body.to_owned()
+    };
     Ok(Answer {
         status: status.parse().context("no status code")?,
-        body: serde_json::from_str(body).unwrap_or_default(),
+        body: serde_json::from_str(&body).unwrap_or_default(),
     })
+}
+
+/// The pieces of a chunked body; RFC 9112, section 7.1.
+fn joined(mut pieces: &str) -> Result<String> {
+    let mut body = String::new();
+    loop {
+        let (size, rest) = pieces.split_once("\r\n").context("no size of a chunk")?;
+        let size = usize::from_str_radix(size.trim(), 16).context("not a chunk's size")?;
+        if size == 0 {
+            return Ok(body);
+        }
+        body += rest.get(..size).context("a chunk is cut off")?;
+        pieces = rest.get(size..).unwrap_or_default();
+        pieces = pieces.strip_prefix("\r\n").context("no end of a chunk")?;
+    }
 }

@@ -31,7 +31,7 @@ use crate::{
     barrier::Barrier,
     connect::{Context, client_config},
     format::codec,
-    lookup::{Lookup, Read},
+    lookup::{Lookup, Read, blocking, finished, meet},
     probe::Probe,
     schemas::Shapes,
     topic::{Partition, ReadTopics, Topic},
@@ -106,6 +106,8 @@ impl Reading {
             ("fetch.wait.max.ms", "100"),
             ("queued.max.messages.kbytes", "16384"),
             ("queued.min.messages", "50000"),
+            // Once the queue was full, librdkafka waits a second by default before it fetches on.
+            ("fetch.queue.backoff.ms", "5"),
         ] {
             if !cluster.properties.contains_key(name) {
                 config.set(name, value);
@@ -164,12 +166,14 @@ impl Reading {
             return Err(Error::new(Reason::Unavailable, message)
                 .with_hint("the agent of the source makes it; see whether it runs"));
         }
-        let (records, schemas_next) = self.lookup.read(&schemas_topic, 0).await?;
+        let schemas = self.lookup.begin_read(&schemas_topic, 0);
+        let controls = self.lookup.begin_read(&topic, 0);
+        let (records, schemas_next) = finished(schemas.await)?;
         for record in &records {
             self.shapes
                 .take(record.key.as_deref(), record.value.as_deref());
         }
-        let (records, end) = self.lookup.read(&topic, 0).await?;
+        let (records, end) = finished(controls.await)?;
         let begin = self.resume.get(&(topic.clone(), 0)).copied().unwrap_or(0);
         let mut controls = Controls::new(topic.clone(), schemas_topic, schemas_next, begin);
         let mut names = Vec::new();
@@ -239,6 +243,9 @@ impl Reading {
             seen: Vec::new(),
             is_known,
         });
+        let (consumer, topic) = (Arc::clone(&self.consumer), name.to_owned());
+        let met = blocking(move || Ok(meet(&consumer, &topic))).await?;
+        met.map_err(|error| self.error("asking for a topic", error))?;
         self.assign(&places)
     }
 

@@ -205,6 +205,12 @@ pub(crate) async fn blocking<T: Send + 'static>(
         })
 }
 
+/// Lets a consumer know who leads a topic's partitions. Assigned while it does not know, it would ask
+/// for their beginning half a second later only: `rd_kafka_toppar_next_offset_handle` starts a timer.
+pub(crate) fn meet(consumer: &BaseConsumer<Context>, topic: &str) -> KafkaResult<()> {
+    consumer.fetch_metadata(Some(topic), ANSWER_MAX).map(|_| ())
+}
+
 /// Asks for the ends of partitions in one go.
 pub(crate) fn ends(
     consumer: &BaseConsumer<Context>,
@@ -237,8 +243,8 @@ fn read(config: &ClientConfig, brokers: &str, topic: &str, from: i64) -> Result<
     } else {
         Offset::Beginning
     };
-    place
-        .add_partition_offset(topic, 0, start)
+    meet(&consumer, topic)
+        .and_then(|()| place.add_partition_offset(topic, 0, start))
         .and_then(|()| consumer.assign(&place))
         .map_err(|error| consumer.context().error(&doing, error))?;
     let deadline = Instant::now() + READ_MAX;

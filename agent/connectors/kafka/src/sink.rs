@@ -23,7 +23,7 @@ use crate::{
     connect::client_config,
     control::What,
     format::codec,
-    lookup::{Lookup, blocking},
+    lookup::{Lookup, blocking, finished},
     producer::{Producer, fenced},
     resume::Written,
     schemas::{Fingerprint, Shapes},
@@ -100,9 +100,10 @@ impl KafkaSink {
             }
         }
         let producer = Producer::open(config, &settings).await?;
+        let schemas = lookup.begin_read(&own.schemas(), 0);
         let (records, _) = lookup.read(&own.positions(), 0).await?;
         let state = State::read(&settings.pipeline, &records)?;
-        let (records, _) = lookup.read(&own.schemas(), 0).await?;
+        let (records, _) = finished(schemas.await)?;
         let mut shapes = Shapes::default();
         for record in &records {
             shapes.take(record.key.as_deref(), record.value.as_deref());

@@ -42,12 +42,12 @@ pub(crate) async fn run(settings: &Settings, report: &mut Report) -> Result<()> 
     let prefixes = [ours.topics(), peer.topics()];
     peer.end().await?;
     let (ours, peer) = measured?;
+    bars(report, &ours, &peer);
     assert_equal(&mysql, &postgres.1, &["orders", "ticks"]).await?;
     for prefix in prefixes {
         topics::delete(&kafka.bootstrap, &prefix).await?;
         registry::delete_subjects(&kafka.registry_url, &prefix).await?;
     }
-    bars(report, &ours, &peer);
     Ok(())
 }
 
