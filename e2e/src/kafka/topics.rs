@@ -106,13 +106,14 @@ pub fn ends(
 ) -> Result<BTreeMap<(String, i32), i64>> {
     let mut ends = BTreeMap::new();
     let mut look = Vec::new();
-    let asking = consumer(bootstrap)?;
-    for (topic, count) in list(bootstrap, prefix)? {
-        if without.contains(&topic) {
-            continue;
-        }
+    let mut topics = list(bootstrap, prefix)?;
+    topics.retain(|topic, _| !without.contains(topic));
+    let mut all = client(bootstrap);
+    all.set("isolation.level", "read_uncommitted");
+    let clients = [all.create()?, consumer(bootstrap)?];
+    for (topic, count) in topics {
         for partition in 0..count as i32 {
-            let (low, high) = asking.fetch_watermarks(&topic, partition, PATIENCE)?;
+            let (low, high) = settled(&clients, &topic, partition)?;
             if high > low {
                 look.push((topic.clone(), partition, low.max(high - 1), low));
             }
@@ -131,6 +132,25 @@ pub fn ends(
         step *= 8;
     }
     Ok(ends)
+}
+
+/// Where a partition begins and ends, once every transaction is closed: a producer's commit is answered
+/// before the partitions have their marks.
+fn settled(clients: &[BaseConsumer; 2], topic: &str, partition: i32) -> Result<(i64, i64)> {
+    let [all, committed] = clients;
+    let deadline = Instant::now() + PATIENCE;
+    let (low, high) = all.fetch_watermarks(topic, partition, PATIENCE)?;
+    loop {
+        let (_, stable) = committed.fetch_watermarks(topic, partition, PATIENCE)?;
+        if stable >= high {
+            return Ok((low, high));
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "a transaction stays open in {topic}/{partition} for {PATIENCE:?}"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Behind the newest committed record from these places on, where there is one.
@@ -256,6 +276,10 @@ fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<i32> {
 }
 
 fn consumer(bootstrap: &str) -> Result<BaseConsumer> {
+    Ok(client(bootstrap).create()?)
+}
+
+fn client(bootstrap: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", bootstrap)
@@ -263,7 +287,7 @@ fn consumer(bootstrap: &str) -> Result<BaseConsumer> {
         .set("enable.auto.commit", "false")
         .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true");
-    Ok(config.create()?)
+    config
 }
 
 fn admin(bootstrap: &str) -> Result<AdminClient<DefaultClientContext>> {

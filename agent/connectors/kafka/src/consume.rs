@@ -215,6 +215,10 @@ impl Reading {
         let Some(count) = self.lookup.partitions(name).await? else {
             return Ok(());
         };
+        let (consumer, topic) = (Arc::clone(&self.consumer), name.to_owned());
+        let met = blocking(move || Ok(meet(&consumer, &topic))).await?;
+        met.map_err(|error| self.error("asking for a topic", error))?;
+        // From here on nothing waits: a call that is dropped would leave the topic unread.
         let mut partitions = Vec::new();
         let mut places = Vec::new();
         let mut is_known = false;
@@ -243,9 +247,6 @@ impl Reading {
             seen: Vec::new(),
             is_known,
         });
-        let (consumer, topic) = (Arc::clone(&self.consumer), name.to_owned());
-        let met = blocking(move || Ok(meet(&consumer, &topic))).await?;
-        met.map_err(|error| self.error("asking for a topic", error))?;
         self.assign(&places)
     }
 

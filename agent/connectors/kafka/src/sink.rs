@@ -185,7 +185,8 @@ impl KafkaSink {
         session.ready(table).await?;
         let shape = Fingerprint::of(table)?.0.to_string();
         let event = match told {
-            Some(_) => What::Alter { shape },
+            // It is copied again: rows that stand against the new shape may go.
+            Some(_) => What::Refill { shape },
             None => What::Create { shape },
         };
         session.control(&table.id, event).await
