@@ -210,6 +210,9 @@ impl Sluice {
 
     /// Waits until every table is copied and the log is followed.
     pub async fn wait_streaming(&mut self) -> Result<AgentStatus> {
+        if let Some(through) = self.ends.through.clone() {
+            self.wait_captured(&through, PATIENCE, is_streaming).await?;
+        }
         self.wait_until("streaming", PATIENCE, is_streaming).await
     }
 
@@ -268,26 +271,11 @@ impl Sluice {
         at_most: Duration,
     ) -> Result<()> {
         let deadline = tokio::time::Instant::now() + at_most;
-        loop {
-            let captured = self.capture_status(through).await;
-            let is_done = |status: &AgentStatus| {
-                let position = status.position.as_deref();
-                position.is_some_and(|position| has_passed(position, here)) && is_streaming(status)
-            };
-            if captured.as_ref().is_ok_and(is_done) {
-                break;
-            }
-            if let Some(status) = self.child.try_wait()? {
-                bail!("sluice ended with {status}: {}", self.stderr_end());
-            }
-            if tokio::time::Instant::now() >= deadline {
-                bail!(
-                    "waited {at_most:?} for {here} to be captured; status: {captured:#?}\n{}",
-                    self.stderr_end()
-                );
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
+        let is_done = |status: &AgentStatus| {
+            let position = status.position.as_deref();
+            position.is_some_and(|position| has_passed(position, here)) && is_streaming(status)
+        };
+        self.wait_captured(through, at_most, is_done).await?;
         let ends = through.ends().await?;
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         let what = format!("the sink to apply everything up to {ends}");
@@ -296,6 +284,32 @@ impl Sluice {
             position.is_some_and(|position| has_read(position, &ends))
         };
         self.wait_until(&what, left, knows).await.map(drop)
+    }
+
+    /// Waits until the status of the capture is as wanted.
+    async fn wait_captured(
+        &mut self,
+        through: &Through,
+        at_most: Duration,
+        wanted: impl Fn(&AgentStatus) -> bool,
+    ) -> Result<()> {
+        let deadline = tokio::time::Instant::now() + at_most;
+        loop {
+            let captured = self.capture_status(through).await;
+            if captured.as_ref().is_ok_and(&wanted) {
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("sluice ended with {status}: {}", self.stderr_end());
+            }
+            if tokio::time::Instant::now() >= deadline {
+                bail!(
+                    "waited {at_most:?} for the capture; status: {captured:#?}\n{}",
+                    self.stderr_end()
+                );
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Kills the agent with signal 9 and waits until it is gone.

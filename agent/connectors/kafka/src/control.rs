@@ -36,6 +36,8 @@ pub(crate) enum What {
     Alter { shape: String },
     /// The table has another shape, and its rows are copied again behind.
     Refill { shape: String },
+    /// The table is copied again because somebody wants it: targets where it had stopped go on.
+    Renew { shape: String },
     /// Columns have new names.
     RenameColumns { columns: Vec<(String, String)> },
     /// The table has a new name; the number that records of the new topic carry.
@@ -69,6 +71,7 @@ impl What {
             Self::Create { shape }
             | Self::Alter { shape }
             | Self::Refill { shape }
+            | Self::Renew { shape }
             | Self::ReplaceAll { shape }
             | Self::ReplaceRange { shape, .. } => Fingerprint::parse(shape),
             _ => None,
@@ -96,6 +99,7 @@ impl Control {
             What::Create { .. } => SchemaChange::Create(shape()?),
             What::Alter { .. } => SchemaChange::Alter(shape()?),
             What::Refill { .. } => SchemaChange::Refill(shape()?),
+            What::Renew { .. } => SchemaChange::Renew(shape()?),
             What::RenameColumns { columns } => SchemaChange::RenameColumns {
                 table: self.table.clone(),
                 columns: columns.clone(),

@@ -45,6 +45,8 @@ pub(crate) struct Session {
     /// When the open transaction began.
     pub(crate) began: Option<Instant>,
     pub(crate) stopped: HashSet<TableId>,
+    /// Tables whose coming copy follows from a change of theirs, which readers were told of.
+    pub(crate) refilled: HashSet<TableId>,
     /// Tables with rows of a source transaction that has not ended.
     pub(crate) unfinished: HashSet<TableId>,
 }
@@ -108,6 +110,9 @@ impl Session {
 
     /// Commits at a boundary.
     pub(crate) async fn commit(&mut self, position: &Position) -> Result<()> {
+        if self.state.place.is_none() {
+            self.drop_gone(position).await?;
+        }
         let mut known = self.known.clone();
         known.tables = Arc::clone(&position.tables);
         known.requests = position.requests.clone();
@@ -120,6 +125,19 @@ impl Session {
         self.copied.clear();
         self.unfinished.clear();
         debug!(position = %position.log, "committed");
+        Ok(())
+    }
+
+    /// Takes tables back that an agent told of which never came to a position: the log that follows does
+    /// not say that they are gone.
+    async fn drop_gone(&mut self, position: &Position) -> Result<()> {
+        let told = self.known.shapes.keys();
+        let gone = told.filter(|table| !position.tables.contains_key(*table));
+        for table in gone.cloned().collect::<Vec<_>>() {
+            self.control(&table, What::Drop).await?;
+            self.known.shapes.remove(&table);
+            self.tables.remove(&table);
+        }
         Ok(())
     }
 

@@ -128,6 +128,7 @@ impl KafkaSink {
             copied: HashSet::new(),
             began: None,
             stopped: HashSet::new(),
+            refilled: HashSet::new(),
             unfinished: HashSet::new(),
             state,
             settings,
@@ -176,20 +177,14 @@ impl KafkaSink {
             Some(TableState::Streaming)
         );
         let told = session.told(&table.id).cloned();
-        if let Some(told) = &told
-            && (follows || told.same_shape(table))
-        {
-            // Its changes come with the stream.
-            return session.ready(told).await;
+        if let Some(told) = &told {
+            // Its changes come with the stream, or with the copy that begins.
+            let shape = if follows { told } else { table };
+            return session.ready(shape).await;
         }
         session.ready(table).await?;
         let shape = Fingerprint::of(table)?.0.to_string();
-        let event = match told {
-            // It is copied again: rows that stand against the new shape may go.
-            Some(_) => What::Refill { shape },
-            None => What::Create { shape },
-        };
-        session.control(&table.id, event).await
+        session.control(&table.id, What::Create { shape }).await
     }
 }
 

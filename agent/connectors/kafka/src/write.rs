@@ -198,8 +198,12 @@ impl<'a> Writer<'a> {
     }
 
     async fn chunk(&mut self, chunk: &SnapshotChunk) -> Result<()> {
-        self.session.ready_for_rows(&chunk.table).await?;
         let table = &chunk.table;
+        if begins_anew(&chunk.mode) {
+            self.begin_copy(table).await?;
+        } else {
+            self.session.ready_for_rows(table).await?;
+        }
         let shape = || Ok::<_, Error>(Fingerprint::of(table)?.0.to_string());
         let key = |row: &Option<Row>| row.clone().map(Frontier);
         match &chunk.mode {
@@ -240,6 +244,18 @@ impl<'a> Writer<'a> {
             self.look().await?;
         }
         Ok(())
+    }
+
+    /// Tells readers that a table is copied from its first row: with its change, where that is why;
+    /// otherwise somebody wants it so.
+    async fn begin_copy(&mut self, table: &Arc<TableSchema>) -> Result<()> {
+        let is_known = self.session.told(&table.id).is_some();
+        if !is_known || self.session.refilled.remove(&table.id) {
+            return self.session.ready_for_rows(table).await;
+        }
+        let shape = self.reshape(table).await?;
+        let event = What::Renew { shape };
+        self.session.control(&table.id, event).await
     }
 
     /// Writes one record, and the tombstone behind a delete.
@@ -319,8 +335,14 @@ impl<'a> Writer<'a> {
                 let event = What::Alter { shape };
                 self.session.control(&schema.id, event).await
             }
-            SchemaChange::Refill(schema) | SchemaChange::Renew(schema) => {
+            SchemaChange::Renew(schema) => {
                 let shape = self.reshape(schema).await?;
+                let event = What::Renew { shape };
+                self.session.control(&schema.id, event).await
+            }
+            SchemaChange::Refill(schema) => {
+                let shape = self.reshape(schema).await?;
+                self.session.refilled.insert(schema.id.clone());
                 let event = What::Refill { shape };
                 self.session.control(&schema.id, event).await
             }
@@ -397,6 +419,14 @@ impl<'a> Writer<'a> {
             None => Ok(()),
         }
     }
+}
+
+/// Whether a chunk is the first of a whole table that targets may hold already.
+fn begins_anew(mode: &ChunkMode) -> bool {
+    matches!(
+        mode,
+        ChunkMode::ReplaceAll | ChunkMode::ReplaceRange { after: None, .. }
+    )
 }
 
 fn renamed(schema: &TableSchema, columns: &[(String, String)]) -> Arc<TableSchema> {

@@ -507,6 +507,9 @@ impl Coordinator {
     }
 
     fn filter_schema(&mut self, change: SchemaChange) -> Option<SchemaChange> {
+        if let SchemaChange::Renew(schema) = &change {
+            return self.renew(schema).then_some(change);
+        }
         if self.is_stopped(change.table()) {
             if let SchemaChange::Drop(table) = &change {
                 Arc::make_mut(&mut self.tables).remove(table);
@@ -514,10 +517,11 @@ impl Coordinator {
             return None;
         }
         match &change {
+            // Done with above.
+            SchemaChange::Renew(_) => {}
             SchemaChange::Create(schema)
             | SchemaChange::Alter(schema)
-            | SchemaChange::Refill(schema)
-            | SchemaChange::Renew(schema) => {
+            | SchemaChange::Refill(schema) => {
                 if !self.router.selects(&schema.id) {
                     self.announced.insert(schema.id.clone(), Arc::clone(schema));
                     return None;

@@ -2,32 +2,37 @@
 
 use std::{mem, sync::Arc};
 
-use sluice_core::{
-    ChangeEvent, SchemaChange, SnapshotChunk, TableId, TableState, event::ChunkMode,
-};
+use sluice_core::{ChangeEvent, SnapshotChunk, TableId, TableSchema, TableState};
 
 use super::Coordinator;
 
 impl Coordinator {
-    /// What becomes of such rows. A table that stopped goes on where the stream has it again from its
-    /// first row.
+    /// What becomes of such rows: those of a stopped table go nowhere.
     pub(super) fn filter_chunk(&mut self, chunk: SnapshotChunk, out: &mut Vec<ChangeEvent>) {
         let table = &chunk.table.id;
         if self.is_stopped(table) {
-            if !begins_anew(&chunk.mode) {
-                return;
-            }
-            // What changed its shape meanwhile was dropped.
-            let schema = &chunk.table;
-            self.announced.insert(table.clone(), Arc::clone(schema));
-            self.revived.push(table.clone());
-            Arc::make_mut(&mut self.tables).insert(table.clone(), TableState::Streaming);
-            let renewed = SchemaChange::Renew(Arc::clone(schema));
-            out.push(ChangeEvent::Schema(renewed));
-        } else if !self.tables.contains_key(table) && self.router.selects(table) {
+            return;
+        }
+        if !self.tables.contains_key(table) && self.router.selects(table) {
             Arc::make_mut(&mut self.tables).insert(table.clone(), TableState::Streaming);
         }
         out.push(ChangeEvent::Chunk(chunk));
+    }
+
+    /// A table comes again from its first row, because somebody wants it so: where it had stopped it
+    /// goes on. Answers whether it is wanted here.
+    pub(super) fn renew(&mut self, schema: &Arc<TableSchema>) -> bool {
+        let table = &schema.id;
+        // What changed its shape meanwhile was dropped.
+        self.announced.insert(table.clone(), Arc::clone(schema));
+        if !self.router.selects(table) {
+            return false;
+        }
+        if self.is_stopped(table) {
+            self.revived.push(table.clone());
+        }
+        Arc::make_mut(&mut self.tables).insert(table.clone(), TableState::Streaming);
+        true
     }
 
     /// Tables that go on since this was asked last.
@@ -36,17 +41,11 @@ impl Coordinator {
     }
 }
 
-/// Whether a chunk is the first of a whole table, whatever the target holds.
-fn begins_anew(mode: &ChunkMode) -> bool {
-    matches!(
-        mode,
-        ChunkMode::ReplaceAll | ChunkMode::ReplaceRange { after: None, .. }
-    )
-}
-
 #[cfg(test)]
 mod tests {
-    use sluice_core::{Column, ColumnType, LogPosition, SnapshotState, TableSchema};
+    use sluice_core::{
+        Column, ColumnType, LogPosition, SchemaChange, SnapshotState, event::ChunkMode,
+    };
 
     use super::*;
     use crate::{route::Router, snapshot::CopyLimits};
@@ -104,21 +103,23 @@ mod tests {
         assert!(passed(&mut coordinator, ChunkMode::Upsert).is_empty());
         assert_eq!(coordinator.take_revived(), []);
 
-        let anew = ChunkMode::ReplaceRange {
+        let anew = || ChunkMode::ReplaceRange {
             after: None,
             until: None,
         };
-        let out = passed(&mut coordinator, anew);
+        assert!(passed(&mut coordinator, anew()).is_empty());
+
+        let mut out = Vec::new();
+        let renewed = ChangeEvent::Schema(SchemaChange::Renew(table()));
+        coordinator.filter(renewed, &mut out);
         assert!(
             matches!(
                 out.as_slice(),
-                [
-                    ChangeEvent::Schema(SchemaChange::Renew(_)),
-                    ChangeEvent::Chunk(_)
-                ]
+                [ChangeEvent::Schema(SchemaChange::Renew(_))]
             ),
             "{out:?}"
         );
+        assert_eq!(passed(&mut coordinator, anew()).len(), 1);
         assert_eq!(coordinator.take_revived(), [table().id.clone()]);
         assert_eq!(passed(&mut coordinator, ChunkMode::Upsert).len(), 1);
     }
