@@ -3,6 +3,7 @@
 //! `cargo build --release -p sluice` first.
 
 mod crashes;
+mod dead_letters;
 mod debezium;
 mod fan_out;
 mod interop;
