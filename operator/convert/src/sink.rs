@@ -71,7 +71,7 @@ pub(crate) fn check(sink: &ReplicaSink, checks: &mut Checks) {
         checks.require(
             kafka::is_topic_name(topic),
             path,
-            "must be a topic's name: up to 249 letters, digits, ., _ and -",
+            "must be a topic's name: letters, digits, ., _ and -",
         );
     }
 }
