@@ -167,7 +167,7 @@ impl DeadLetters for LetterTopic {
             let lacking = piece.iter().filter(|letter| letter.record.is_none());
             let origins: Vec<Origin> = lacking.map(|letter| letter.origin).collect();
             let reading = Arc::clone(&client);
-            let mut found = blocking(move || reading.reader.find(&origins)).await?;
+            let found = blocking(move || reading.reader.find(&origins)).await?;
             let mut outgoing = Vec::with_capacity(piece.len());
             for mut letter in piece {
                 let record = letter.record.take();
@@ -178,7 +178,6 @@ impl DeadLetters for LetterTopic {
                 let headers = self.headers(&letter, &record, is_gone);
                 outgoing.push((record, headers));
             }
-            found.clear();
             let (writing, topic) = (Arc::clone(&client), self.topic.clone());
             blocking(move || writing.produce(&topic, outgoing)).await?;
         }

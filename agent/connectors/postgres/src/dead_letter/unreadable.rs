@@ -23,10 +23,8 @@ pub(crate) async fn store(
     let table = unreadable.table.as_ref();
     let table = table.map_or_else(String::new, ToString::to_string);
     let headers = fits.then(|| headers(&record.headers).to_string());
-    let (key, value) = match fits {
-        true => (record.key.as_deref(), record.value.as_deref()),
-        false => (None, None),
-    };
+    let key = record.key.as_deref().filter(|_| fits);
+    let value = record.value.as_deref().filter(|_| fits);
     let message = unreadable.message.replace('\0', "");
     let origin = unreadable.origin.to_string();
     let sql = "INSERT INTO sluice.dead_letters (sink, source_table, operation, position, reason, \
