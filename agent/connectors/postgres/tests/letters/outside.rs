@@ -130,7 +130,7 @@ async fn letters_go_elsewhere_ahead_of_the_commit_that_goes_on_without_them() {
         kept.told(),
         [
             "shop.orders/3@5 Apply table shop.orders: constraint good (SQLSTATE 23514) 0",
-            "shop.orders/3@7 Decode topic shop.orders: a record's value can't be decoded 11",
+            "shop.orders/3@7 Decode topic shop.orders: a record's value can't be decoded 12",
         ]
     );
     // The book by which a later change takes the letter along says where each came from, and leaves the
