@@ -64,6 +64,42 @@ fn original<'r>(records: &'r [Record], letter: &Record) -> Result<&'r Record> {
     found.with_context(|| format!("no such record: {:?}", letter.headers))
 }
 
+/// Each letter has the bytes and headers of the record that it names, and says why without its values.
+fn point_to_their_records(
+    kafka: &KafkaServers,
+    transport: &Transport,
+    topic: &str,
+    count: usize,
+) -> Result<()> {
+    let letters = topics::read_committed(&kafka.bootstrap, &[topic])?;
+    let rows = topics::read_committed(&kafka.bootstrap, &[&transport.topic("t")])?;
+    ensure!(letters.len() == count, "{} letters", letters.len());
+    for letter in &letters {
+        let row = original(&rows, letter)?;
+        ensure!(letter.key == row.key && letter.value == row.value);
+        ensure!(letter.headers.starts_with(&row.headers), "{letter:?}");
+        assert_eq!(said(letter, "stage"), "TASK_PUT");
+        assert_eq!(said(letter, "task.id"), "0");
+        let connector = said(letter, "connector.name");
+        ensure!(
+            connector.ends_with(&format!("{}-pg", transport.name)),
+            "{connector}"
+        );
+        let message = said(letter, "exception.message");
+        ensure!(
+            message.contains("constraint small (SQLSTATE 23514)"),
+            "{message}"
+        );
+        let told: Vec<_> = letter
+            .headers
+            .iter()
+            .filter(|(key, _)| key.starts_with(ERRORS))
+            .collect();
+        ensure!(!format!("{told:?}").contains("zanzibar") && told.len() == 10);
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_rows_are_in_the_topic_as_they_were_whenever_the_agent_dies() -> Result<()> {
     let (servers, kafka) = (Servers::from_env(), KafkaServers::from_env()?);
@@ -107,32 +143,7 @@ async fn refused_rows_are_in_the_topic_as_they_were_whenever_the_agent_dies() ->
         })
         .await?;
 
-    let letters = topics::read_committed(&kafka.bootstrap, &[&topic])?;
-    let rows = topics::read_committed(&kafka.bootstrap, &[&transport.topic("t")])?;
-    ensure!(letters.len() == 3, "{} letters", letters.len());
-    for letter in &letters {
-        let row = original(&rows, letter)?;
-        ensure!(letter.key == row.key && letter.value == row.value);
-        ensure!(letter.headers.starts_with(&row.headers), "{letter:?}");
-        assert_eq!(said(letter, "stage"), "TASK_PUT");
-        assert_eq!(said(letter, "task.id"), "0");
-        let connector = said(letter, "connector.name");
-        ensure!(
-            connector.ends_with(&format!("{}-pg", transport.name)),
-            "{connector}"
-        );
-        let message = said(letter, "exception.message");
-        ensure!(
-            message.contains("constraint small (SQLSTATE 23514)"),
-            "{message}"
-        );
-        let told: Vec<_> = letter
-            .headers
-            .iter()
-            .filter(|(key, _)| key.starts_with(ERRORS))
-            .collect();
-        ensure!(!format!("{told:?}").contains("zanzibar") && told.len() == 10);
-    }
+    point_to_their_records(&kafka, &transport, &topic, 3)?;
 
     // Agents die while letters are on their way.
     let mut id = 100;
