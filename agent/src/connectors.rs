@@ -38,9 +38,12 @@ pub(crate) fn sink(config: &AgentConfig, secrets: &Arc<dyn SecretStore>) -> Box<
     match &sink.system {
         SinkSystem::Postgres(postgres) => {
             let postgres = postgres.clone();
+            let letters = kafka::dead_letters(config, secrets);
             let secrets = Arc::clone(secrets);
             Box::new(
-                PostgresSink::new(pipeline, sink, postgres, secrets).with_replicas(config.replicas),
+                PostgresSink::new(pipeline, sink, postgres, secrets)
+                    .with_replicas(config.replicas)
+                    .with_dead_letters(letters),
             )
         }
         SinkSystem::Kafka(topics) => kafka::sink(pipeline, topics, secrets),

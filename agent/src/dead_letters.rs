@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 use serde::Serialize;
+use serde_json::Value as Json;
 use sluice_agent_api::config::SinkSystem;
 use sluice_core::Error;
 use sluice_postgres::dead_letters::{DeadLetters, Filter, Letter, Retried};
@@ -97,7 +98,11 @@ pub(crate) async fn dead_letters(
                 }
                 DeadLettersAction::Retry(_) => retry(sink, &mut letters, &filter).await,
                 DeadLettersAction::Drop(_) => letters.drop(&filter).await.map(|count| {
-                    println!("{sink}: {} dropped", letters_counted(count));
+                    let stay = match &pipeline.config.sink.dead_letter_topic {
+                        Some(topic) => format!("; what topic {topic} holds of them stays there"),
+                        None => String::new(),
+                    };
+                    println!("{sink}: {} dropped{stay}", letters_counted(count));
                     true
                 }),
             },
@@ -195,9 +200,11 @@ fn letters_counted(count: u64) -> String {
 
 /// A row's name: table and key.
 fn name(letter: &Letter) -> String {
-    match &letter.key {
-        Some(key) => format!("{} {key}", letter.table),
-        None => letter.table.clone(),
+    match (&letter.key, &letter.origin) {
+        (Some(key), _) => format!("{} {key}", letter.table),
+        // What has no key is known by where it lies.
+        (None, Some(origin)) => format!("{} {origin}", letter.table).trim_start().to_owned(),
+        (None, None) => letter.table.clone(),
     }
 }
 
@@ -236,9 +243,13 @@ fn table(letters: &[Letter]) -> String {
             continue;
         };
         text.extend(["      ", &values.message, "\n"]);
-        for (what, row) in [("before", &values.before), ("after", &values.after)] {
-            if let Some(row) = row {
-                let line = format!("      {what:<6} {row}\n");
+        let images = [("before", &values.before), ("after", &values.after)];
+        let images = images.map(|(what, row)| (what, row.as_ref().map(Json::to_string)));
+        let record = [("key", &values.record_key), ("value", &values.record_value)];
+        let record = record.map(|(what, bytes)| (what, bytes.clone()));
+        for (what, found) in images.into_iter().chain(record) {
+            if let Some(found) = found {
+                let line = format!("      {what:<6} {found}\n");
                 text.push_str(&line);
             }
         }
@@ -263,6 +274,7 @@ mod tests {
             position: "binlog.000001:7".into(),
             reason: "constraint t_v_check".into(),
             sqlstate: "23514".into(),
+            origin: None,
             retryable: true,
             key: Some(json!({"id": 2})),
             values,
@@ -274,6 +286,8 @@ mod tests {
             message: "Failing row contains (2, 100)".into(),
             before: None,
             after: Some(json!({"v": 100})),
+            record_key: None,
+            record_value: None,
         };
         let text = table(&[letter(Some(values))]);
         let below = "      Failing row contains (2, 100)\n      after  {\"v\":100}\n";

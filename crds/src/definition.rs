@@ -23,7 +23,7 @@ const KNOWN_FORMATS: [&str; 5] = ["int32", "int64", "float", "double", "date-tim
 const HOST: &str = r"^[^\s/@]+$";
 
 /// What each pattern means. A test finds those without words.
-const FORMS: [(&str, &str); 9] = [
+const FORMS: [(&str, &str); 10] = [
     (
         HOST,
         "must be a host name or address alone, without scheme, user, port or path",
@@ -43,6 +43,10 @@ const FORMS: [(&str, &str); 9] = [
     (
         r"^([a-zA-Z0-9._-]|\{(source|schema|table)\})+$",
         "can have letters, digits, ., _ and - besides {source}, {schema} and {table}",
+    ),
+    (
+        r"^[A-Za-z0-9._-]+$",
+        "must be a topic's name: letters, digits, ., _ and -",
     ),
     (
         r"^https?://[^\s@]+$",

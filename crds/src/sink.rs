@@ -299,18 +299,26 @@ pub enum Resolution {
 }
 
 /// What happens to records that can't be applied.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.deadLetterTopic) || self.onBadRecord == 'DeadLetter'")
+    .message("deadLetterTopic has no effect with onBadRecord: Stop"))]
 pub struct Errors {
-    /// What happens to a record that the target refuses for its content.
+    /// What happens to a record that the target refuses for its content, or that can't be decoded.
     #[serde(default)]
     pub on_bad_record: OnBadRecord,
+    /// The topic that such records go to as they are, with Kafka Connect's error headers, where the
+    /// source goes through Kafka (`spec.kafka` or `spec.kafkaTopics`). Made where it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 249), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
+    pub dead_letter_topic: Option<String>,
 }
 
-/// What happens to a record that the target refuses for its content.
+/// What happens to a record that the target refuses for its content, or that can't be decoded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OnBadRecord {
-    /// It is kept aside with the reason (table `sluice.dead_letters`), and the rest goes on.
+    /// It is kept aside with the reason (table `sluice.dead_letters`, and `deadLetterTopic` if that is
+    /// set), and the rest goes on.
     #[default]
     DeadLetter,
     /// The table stops; the others go on.

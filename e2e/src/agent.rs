@@ -142,6 +142,7 @@ fn config(ends: &Ends) -> AgentConfig {
             },
             deletes: Deletes::Apply,
             on_bad_record: OnBadRecord::DeadLetter,
+            dead_letter_topic: None,
             unrepresentable: Unrepresentable::Null,
             system: SinkSystem::Postgres(PostgresConfig {
                 connection: connection(

@@ -189,6 +189,9 @@ pub struct SinkConfig {
     pub deletes: Deletes,
     /// What happens to a record that the target refuses for its content.
     pub on_bad_record: OnBadRecord,
+    /// The Kafka topic that such records go to, of a source that is read from Kafka.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letter_topic: Option<String>,
     /// What happens to a value that the target can't hold.
     pub unrepresentable: Unrepresentable,
     /// The system.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    letter::{Origin, Unreadable},
     row::Row,
     schema::{TableId, TableSchema},
 };
@@ -16,6 +17,8 @@ pub enum ChangeEvent {
     Chunk(SnapshotChunk),
     /// A table's definition changed; rows that follow have the new shape.
     Schema(SchemaChange),
+    /// A record of the source that can't be decoded, in its place among the others.
+    Unreadable(Arc<Unreadable>),
     /// The transaction is complete: everything before may be made visible.
     TransactionEnd(Arc<Transaction>),
 }
@@ -27,6 +30,7 @@ impl ChangeEvent {
             Self::Row(change) => Some(&change.table.id),
             Self::Chunk(chunk) => Some(&chunk.table.id),
             Self::Schema(change) => Some(change.table()),
+            Self::Unreadable(unreadable) => unreadable.table.as_ref(),
             Self::TransactionEnd(_) => None,
         }
     }
@@ -36,6 +40,7 @@ impl ChangeEvent {
         match self {
             Self::Row(change) => change.size_bytes(),
             Self::Chunk(chunk) => chunk.rows.iter().map(|row| row.size_bytes() + 64).sum(),
+            Self::Unreadable(unreadable) => 256 + unreadable.record.size_bytes(),
             Self::Schema(_) | Self::TransactionEnd(_) => 64,
         }
     }
@@ -64,6 +69,8 @@ pub struct RowChange {
     pub transaction: Arc<Transaction>,
     /// The change's ordinal inside its transaction, from zero.
     pub ordinal: u64,
+    /// The record that the change was read from, of a source that has records.
+    pub origin: Option<Origin>,
 }
 
 impl RowChange {
@@ -110,6 +117,8 @@ pub struct SnapshotChunk {
     pub table: Arc<TableSchema>,
     /// The rows in key order (in any order where the table has no key).
     pub rows: Vec<Row>,
+    /// The record of each row, of a source that was asked to tell; else empty.
+    pub origins: Vec<Origin>,
     /// What the target may hold already.
     pub mode: ChunkMode,
 }

@@ -2,13 +2,14 @@
 //! two traits between which the pipeline runs.
 //!
 //! Read in this order: [`value`] → [`row`] → [`schema`] → [`event`] → [`position`] → [`source`] →
-//! [`sink`] → [`error`].
+//! [`sink`] → [`letter`] → [`error`].
 //! Nothing here does I/O or knows a driver; connectors translate their system into these types at
 //! their border and back out of them at the other end.
 
 pub mod error;
 pub mod event;
 pub mod gtid;
+pub mod letter;
 pub mod position;
 pub mod row;
 pub mod schema;
@@ -22,6 +23,7 @@ pub use event::{
     Batch, ChangeEvent, RowChange, RowOperation, SchemaChange, SnapshotChunk, Transaction,
 };
 pub use gtid::GtidSet;
+pub use letter::{DeadLetters, Letter, Origin, Place, RawRecord, Stage, Unreadable};
 pub use position::{LogPosition, Position, Requests, SnapshotState, TableState, Watermark};
 pub use row::{Row, RowBuilder};
 pub use schema::{Column, ColumnType, TableId, TableSchema};

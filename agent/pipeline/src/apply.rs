@@ -245,12 +245,13 @@ impl Apply {
 /// What a batch holds, for people.
 fn described(batch: &Batch) -> String {
     let mut tables: Vec<&TableId> = Vec::new();
-    let (mut changes, mut copied, mut schema_changes) = (0, 0, 0);
+    let (mut changes, mut copied, mut schema_changes, mut unreadable) = (0, 0, 0, 0);
     for event in &batch.events {
         match event {
             ChangeEvent::Row(_) => changes += 1,
             ChangeEvent::Chunk(chunk) => copied += chunk.rows.len(),
             ChangeEvent::Schema(_) => schema_changes += 1,
+            ChangeEvent::Unreadable(_) => unreadable += 1,
             ChangeEvent::TransactionEnd(_) => continue,
         }
         if let Some(table) = event.table().filter(|table| !tables.contains(table)) {
@@ -266,6 +267,7 @@ fn described(batch: &Batch) -> String {
         counted(schema_changes, "schema change"),
         counted(changes, "row change"),
         counted(copied, "copied row"),
+        counted(unreadable, "unreadable record"),
     ]
     .into_iter()
     .flatten()

@@ -319,7 +319,7 @@ fn split_at(events: &mut Vec<ChangeEvent>, at: &Watermark) -> Vec<ChangeEvent> {
     let begins_after = |event: &ChangeEvent| match event {
         ChangeEvent::Row(change) => change.transaction.start_offset >= at.offset,
         ChangeEvent::TransactionEnd(transaction) => transaction.start_offset >= at.offset,
-        ChangeEvent::Schema(_) | ChangeEvent::Chunk(_) => false,
+        ChangeEvent::Schema(_) | ChangeEvent::Chunk(_) | ChangeEvent::Unreadable(_) => false,
     };
     let Some(mut cut) = events.iter().position(begins_after) else {
         return Vec::new();

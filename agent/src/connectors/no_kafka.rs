@@ -10,8 +10,8 @@ use sluice_agent_api::{
     status::{Check, CheckOutcome},
 };
 use sluice_core::{
-    Batch, Error, LogPosition, Position, Reason, Result, Sink, SnapshotReader, Source, SourceBatch,
-    TableSchema, TableSelection, WriteOutcome, source::LogEnd,
+    Batch, DeadLetters, Error, LogPosition, Position, Reason, Result, Sink, SnapshotReader, Source,
+    SourceBatch, TableSchema, TableSelection, WriteOutcome, source::LogEnd,
 };
 
 const MESSAGE: &str = "this build of sluice has no Kafka";
@@ -25,6 +25,14 @@ pub(super) fn source(
     _secrets: &Arc<dyn SecretStore>,
 ) -> Box<dyn Source> {
     Box::new(Missing)
+}
+
+/// There is no source that could have them.
+pub(super) fn dead_letters(
+    _config: &AgentConfig,
+    _secrets: &Arc<dyn SecretStore>,
+) -> Option<Arc<dyn DeadLetters>> {
+    None
 }
 
 /// A sink that can't be opened.

@@ -191,6 +191,7 @@ fn expected_form(path: &str, pattern: &str) -> String {
         "topic" => {
             "can have letters, digits, ., _ and - besides {source}, {schema} and {table}".to_owned()
         }
+        "deadLetterTopic" => "must be a topic's name: letters, digits, ., _ and -".to_owned(),
         "bootstrapServers" => "must be host:port, several separated by commas".to_owned(),
         "url" | "endpoint" => "must be http(s)://host without user or password".to_owned(),
         "schedule" => "must be five cron fields, such as 0 3 * * *".to_owned(),

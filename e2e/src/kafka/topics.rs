@@ -13,6 +13,7 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
     message::{BorrowedMessage, Headers},
+    producer::{FutureProducer, FutureRecord},
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -56,6 +57,18 @@ pub async fn create(bootstrap: &str, topic: &str, partitions: i32) -> Result<()>
         result.map_err(|(topic, code)| anyhow::anyhow!("topic {topic}: {code}"))?;
     }
     Ok(())
+}
+
+/// Writes a record without a key into the first partition, as somebody who knows no format.
+pub async fn produce(bootstrap: &str, topic: &str, value: &[u8]) -> Result<()> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap);
+    let producer: FutureProducer = config.create()?;
+    let record = FutureRecord::<[u8], [u8]>::to(topic)
+        .partition(0)
+        .payload(value);
+    let sent = producer.send(record, PATIENCE).await;
+    sent.map(drop).map_err(|(error, _)| error.into())
 }
 
 /// The topics whose names begin so, with their numbers of partitions.

@@ -3,6 +3,7 @@
 //! `cargo build --release -p sluice` first.
 
 mod crashes;
+mod dead_letters;
 mod debezium;
 mod evolution;
 mod fan_out;

@@ -78,6 +78,32 @@ pub(crate) fn check_foreign(topics: &ForeignTopics, checks: &mut Checks) {
     );
 }
 
+/// Whether a topic's name matches a pattern with `*` and `?`.
+pub(crate) fn matches(pattern: &str, topic: &str) -> bool {
+    let mut characters = pattern.chars();
+    let rest = |length: usize| &pattern[length..];
+    match characters.next() {
+        None => topic.is_empty(),
+        Some('*') => {
+            let mut ends = topic.char_indices().map(|(at, _)| at).chain([topic.len()]);
+            ends.any(|at| matches(rest(1), &topic[at..]))
+        }
+        Some(first) => {
+            let own = topic.chars().next();
+            own.is_some_and(|own| {
+                (first == '?' || own == first)
+                    && matches(rest(first.len_utf8()), &topic[own.len_utf8()..])
+            })
+        }
+    }
+}
+
+/// Whether Kafka takes the name.
+pub(crate) fn is_topic_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=249).contains(&name.len()) && !matches!(name, "." | "..") && name.bytes().all(allowed)
+}
+
 fn is_topic(pattern: &str) -> bool {
     let filled = ["{source}", "{schema}", "{table}"]
         .iter()

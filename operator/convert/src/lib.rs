@@ -206,6 +206,7 @@ fn check_pair(source: &ReplicationSource, sink: &ReplicaSink, checks: &mut Check
             "is that of the ReplicationSource's own spec.kafka: the agent would read what it writes",
         );
     }
+    check_dead_letter_topic(source, sink, checks);
     let several = sink.spec.replicas > 1;
     checks.require(
         !several || source.spec.kafka_topics.is_none(),
@@ -222,6 +223,32 @@ fn check_pair(source: &ReplicationSource, sink: &ReplicaSink, checks: &mut Check
         checks.refuse(
             "spec.replicas",
             "more than one needs spec.kafka in the ReplicationSource: without Kafka there is one writer",
+        );
+    }
+}
+
+/// Records can go to a topic where they come from one, which is not to be read again.
+fn check_dead_letter_topic(source: &ReplicationSource, sink: &ReplicaSink, checks: &mut Checks) {
+    let Some(topic) = &sink.spec.errors.dead_letter_topic else {
+        return;
+    };
+    let path = "spec.errors.deadLetterTopic";
+    if source.spec.kafka.is_none() && source.spec.kafka_topics.is_none() {
+        checks.refuse(
+            path,
+            "needs spec.kafka or spec.kafkaTopics in the ReplicationSource: without Kafka there are no \
+             records; dead letters are in the target's table sluice.dead_letters",
+        );
+    }
+    let patterns = source.spec.kafka_topics.iter();
+    let mut patterns = patterns.flat_map(|foreign| &foreign.topics);
+    if let Some(pattern) = patterns.find(|pattern| kafka::matches(pattern, topic)) {
+        checks.refuse(
+            path,
+            &format!(
+                "is one of the topics {pattern} that the ReplicationSource reads: its records would \
+                 come back for ever"
+            ),
         );
     }
 }

@@ -55,6 +55,25 @@ pub(crate) fn check(sink: &ReplicaSink, checks: &mut Checks) {
         "spec.conflicts.resolution",
     );
     checks.not_supported(spec.verify.is_some(), "spec.verify");
+    let errors = &spec.errors;
+    if let Some(topic) = &errors.dead_letter_topic {
+        let path = "spec.errors.deadLetterTopic";
+        checks.require(
+            errors.on_bad_record == crd::OnBadRecord::DeadLetter,
+            "spec.errors",
+            "deadLetterTopic has no effect with onBadRecord: Stop",
+        );
+        checks.require(
+            spec.kafka.is_none(),
+            path,
+            "has no effect with kafka: a topic refuses no row for its content",
+        );
+        checks.require(
+            kafka::is_topic_name(topic),
+            path,
+            "must be a topic's name: letters, digits, ., _ and -",
+        );
+    }
 }
 
 fn check_target(spec: &ReplicaSinkSpec, checks: &mut Checks) {
@@ -201,6 +220,7 @@ pub(crate) fn sink_config(sink: &ReplicaSink, checks: &mut Checks) -> Option<Sin
             crd::OnBadRecord::DeadLetter => OnBadRecord::DeadLetter,
             crd::OnBadRecord::Stop => OnBadRecord::Stop,
         },
+        dead_letter_topic: spec.errors.dead_letter_topic.clone(),
         unrepresentable: match spec.unrepresentable {
             crd::Unrepresentable::Null => Unrepresentable::Null,
             crd::Unrepresentable::DeadLetter => Unrepresentable::DeadLetter,
@@ -225,6 +245,7 @@ pub(crate) fn transport(kafka: &KafkaTransport, source: &str) -> SinkConfig {
         },
         deletes: Deletes::Apply,
         on_bad_record: OnBadRecord::Stop,
+        dead_letter_topic: None,
         unrepresentable: Unrepresentable::Fail,
         system: SinkSystem::Kafka(kafka::target(kafka, source, source, true)),
     }

@@ -64,8 +64,13 @@ pub(crate) fn other_format(topic: &str, part: &str, declared: Looks, bytes: &[u8
     if looks == declared {
         return damaged(topic, part, "it ends too early or makes no sense");
     }
+    // What is of no format at all is a damaged record. What is of another one is rather read wrongly.
+    let reason = match looks {
+        Looks::Unknown => Reason::DecodeFailed,
+        _ => Reason::InvalidConfig,
+    };
     Error::new(
-        Reason::InvalidConfig,
+        reason,
         format!(
             "topic {topic}: a record's {part} is not {}: it looks like {}",
             declared.words(),
@@ -93,6 +98,18 @@ pub(crate) fn other_envelope(topic: &str, declared_debezium: bool) -> Error {
     .with_hint(format!(
         "set envelope (of spec.kafka or spec.kafkaTopics) to {remedy}"
     ))
+}
+
+/// A schema's id is in another form than Confluent's, in all of a writer's records.
+pub(crate) fn long_id(topic: &str, part: &str) -> Error {
+    Error::new(
+        Reason::InvalidConfig,
+        format!(
+            "topic {topic}: the schema's id of a record's {part} has eight bytes, as Apicurio's converter \
+             writes it without apicurio.registry.as-confluent=true"
+        ),
+    )
+    .with_hint("set apicurio.registry.as-confluent=true in the writer's converters")
 }
 
 /// A record can't be read.

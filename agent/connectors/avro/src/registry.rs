@@ -150,6 +150,19 @@ impl Registry {
         Ok(node)
     }
 
+    /// Whether a subject has a version.
+    pub(crate) async fn knows_subject(&self, subject: &str) -> Result<bool> {
+        let path = format!("/subjects/{}/versions", encoded(subject));
+        let answer = self.ask(&path, None).await?;
+        match answer.status {
+            200 => Ok(json_of(&answer)
+                .as_array()
+                .is_some_and(|known| !known.is_empty())),
+            404 => Ok(false),
+            _ => Err(self.unexpected(&answer)),
+        }
+    }
+
     /// Reads the schemas that a schema refers to, the innermost first.
     async fn references(&self, schema: &Json, names: &mut Names) -> Result<()> {
         let mut open = vec![schema.clone()];
@@ -183,7 +196,12 @@ impl Registry {
                 "only Avro and JSON are read: let the writer use one of their converters",
             ));
         }
-        let text = json["schema"].as_str().unwrap_or_default();
+        let Some(text) = json["schema"].as_str() else {
+            // Whoever answers so in the registry's place says nothing about the record.
+            let message = format!("schema registry {} gave no schema", self.config.url);
+            return Err(Error::new(Reason::Unavailable, message)
+                .with_hint("check schemaRegistry.url, and what answers there"));
+        };
         parse(text, names).map_err(|what| self.strange(&what))
     }
 

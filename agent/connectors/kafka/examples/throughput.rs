@@ -74,6 +74,7 @@ async fn main() {
         batch.push(ChangeEvent::Chunk(SnapshotChunk {
             table: Arc::clone(&table),
             rows: (from..from + BATCH).map(order).collect(),
+            origins: Vec::new(),
             mode: ChunkMode::Append,
         }));
         sink.write(&batch).await.unwrap();
@@ -103,6 +104,7 @@ async fn main() {
                 operation,
                 transaction: Arc::clone(&transaction),
                 ordinal: 0,
+                origin: None,
             }));
             batch.push(ChangeEvent::TransactionEnd(transaction));
         }

@@ -6,6 +6,7 @@
 mod control;
 mod ends;
 mod record;
+mod unreadable;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,8 +23,8 @@ use sluice_agent_api::{
 };
 use sluice_avro::Codec;
 use sluice_core::{
-    ChangeEvent, Error, LogPosition, Reason, Result, TableSchema, TableSelection, Transaction,
-    selection::matches,
+    ChangeEvent, Error, LogPosition, Place, Reason, Result, TableSchema, TableSelection,
+    Transaction, selection::matches,
 };
 use tokio::{sync::Notify, task::JoinHandle, time::Instant};
 
@@ -82,6 +83,8 @@ pub(crate) struct Reading {
     pub(crate) told_at: Instant,
     /// What the agents wait for that share the topics.
     barrier: Barrier,
+    /// Whether rows of snapshots are to say where their records lie.
+    pub(crate) with_origins: bool,
 }
 
 impl Reading {
@@ -151,6 +154,7 @@ impl Reading {
             fetching: None,
             told_at: Instant::now(),
             barrier,
+            with_origins: false,
         })
     }
 
@@ -233,11 +237,8 @@ impl Reading {
             if !is_elsewhere {
                 places.push((name.to_owned(), number, offset));
             }
-            partitions.push(Partition {
-                is_elsewhere,
-                next: from.unwrap_or(0),
-                ..Partition::default()
-            });
+            let place = Place::of(name, number);
+            partitions.push(Partition::new(place, from.unwrap_or(0), is_elsewhere));
         }
         self.topics.insert(Topic {
             name: name.into(),
@@ -246,6 +247,8 @@ impl Reading {
             control,
             seen: Vec::new(),
             is_known,
+            is_read: false,
+            unreadable: 0,
         });
         self.assign(&places)
     }

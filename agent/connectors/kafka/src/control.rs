@@ -92,6 +92,7 @@ impl Control {
             ChangeEvent::Chunk(SnapshotChunk {
                 table,
                 rows: Vec::new(),
+                origins: Vec::new(),
                 mode,
             })
         };

@@ -3,7 +3,8 @@
 //! Read in this order: `connect` and `error` (clients), `lookup` and `topics` (what there is),
 //! `schemas`, `header`, `control`, `state` and `resume` (what Sluice says beside the rows),
 //! `producer`, `table`, `session`, `write` and [`KafkaSink`] (rows to records), `topic`,
-//! `probe`, `barrier`, `consume` and [`KafkaSource`] (records to rows), [`preflight`] (whether it can work at all). What a record
+//! `probe`, `barrier`, `consume` and [`KafkaSource`] (records to rows), `raw` and [`LetterTopic`]
+//! (records as they are), [`preflight`] (whether it can work at all). What a record
 //! looks like is [`sluice_avro`]'s affair.
 //!
 //! **Exactly once.** Rows and the source's position are one Kafka transaction; readers see committed
@@ -18,11 +19,13 @@ mod control;
 mod error;
 mod format;
 mod header;
+mod letters;
 mod lookup;
 mod partition;
 pub mod preflight;
 mod probe;
 mod producer;
+mod raw;
 mod resume;
 mod schemas;
 mod session;
@@ -35,5 +38,6 @@ mod topic;
 mod topics;
 mod write;
 
+pub use letters::LetterTopic;
 pub use sink::KafkaSink;
 pub use source::KafkaSource;

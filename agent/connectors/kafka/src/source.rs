@@ -40,6 +40,7 @@ pub struct KafkaSource {
     replicas: Option<Replicas>,
     peers: Option<Arc<dyn Peers>>,
     live: Option<Reading>,
+    with_origins: bool,
 }
 
 impl KafkaSource {
@@ -56,7 +57,14 @@ impl KafkaSource {
             replicas: None,
             peers: None,
             live: None,
+            with_origins: false,
         }
+    }
+
+    /// The same, telling of each row of a snapshot, too, where its record lies.
+    pub fn with_origins(mut self) -> Self {
+        self.with_origins = true;
+        self
     }
 
     /// The same as one of several agents that share the topics.
@@ -99,6 +107,7 @@ impl Source for KafkaSource {
         let selection = self.selection.clone();
         let mut reading =
             Reading::open(&self.kafka, selection, &self.secrets, offsets, barrier).await?;
+        reading.with_origins = self.with_origins;
         match &self.kafka.topics {
             KafkaTopics::Own(own) => reading.begin_own(own).await?,
             KafkaTopics::Foreign(patterns) => reading.discover(patterns).await?,

@@ -7,7 +7,7 @@ use std::{
 
 use rdkafka::message::OwnedMessage;
 use sluice_avro::RecordReader;
-use sluice_core::TableSchema;
+use sluice_core::{Place, TableSchema};
 
 /// A topic that is read.
 pub(crate) struct Topic {
@@ -20,11 +20,16 @@ pub(crate) struct Topic {
     pub(crate) seen: Vec<Arc<TableSchema>>,
     /// Whether records of the topic were applied before this session.
     pub(crate) is_known: bool,
+    /// Whether a record of the topic was read in this session.
+    pub(crate) is_read: bool,
+    /// How many could not be decoded before the first that could.
+    pub(crate) unreadable: usize,
 }
 
 /// A partition that is read.
-#[derive(Default)]
 pub(crate) struct Partition {
+    /// Names it in what its records become.
+    pub(crate) place: &'static Place,
     /// Another agent of the pipeline reads it.
     pub(crate) is_elsewhere: bool,
     /// The offset behind the last record that was passed on.
@@ -40,6 +45,19 @@ pub(crate) struct Partition {
 }
 
 impl Partition {
+    /// A partition that is read from an offset on.
+    pub(crate) fn new(place: &'static Place, next: i64, is_elsewhere: bool) -> Self {
+        Self {
+            place,
+            is_elsewhere,
+            next,
+            empty_until: 0,
+            end: 0,
+            newest_micros: 0,
+            held: VecDeque::new(),
+        }
+    }
+
     /// Every record before this offset was passed on.
     pub(crate) fn passed(&self) -> i64 {
         self.next.max(self.empty_until)

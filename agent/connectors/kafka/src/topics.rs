@@ -35,6 +35,8 @@ pub(crate) enum Purpose {
     Control,
     /// Shapes or positions: the newest of each key is kept.
     Newest,
+    /// Records that could not be applied; all of them are kept.
+    Letters,
 }
 
 impl Purpose {
@@ -57,7 +59,7 @@ impl Purpose {
                 own("delete.retention.ms", WEEK_MS),
                 size,
             ],
-            Self::Keyless | Self::Control => vec![
+            Self::Keyless | Self::Control | Self::Letters => vec![
                 own("cleanup.policy", "delete"),
                 own("retention.ms", "-1"),
                 own("retention.bytes", "-1"),
@@ -281,7 +283,7 @@ pub(crate) fn findings(
         findings.push(Finding::Wrong(
             error.with_hint("delete the topic, so that it is made anew"),
         ));
-    } else if partitions != declared.partitions {
+    } else if partitions != declared.partitions && declared.purpose != Purpose::Letters {
         findings.push(Finding::Odd(
             format!(
                 "topic {name} has {partitions} partitions instead of {}",
@@ -294,8 +296,8 @@ pub(crate) fn findings(
         return findings;
     };
     let compacted = policy.contains("compact");
-    if compacted && matches!(declared.purpose, Purpose::Keyless | Purpose::Control) {
-        let message = format!("topic {name} is compacted, but its records have no key");
+    if compacted && !matches!(declared.purpose, Purpose::Keyed | Purpose::Newest) {
+        let message = format!("topic {name} is compacted, but its records need have no key");
         let error = Error::new(Reason::TargetIncompatible, message);
         findings.push(Finding::Wrong(
             error.with_hint(alter("cleanup.policy=delete")),

@@ -103,6 +103,8 @@ impl<'a> Writer<'a> {
                 self.look().await
             }
             ChangeEvent::Chunk(chunk) => self.chunk(chunk).await,
+            // Topics keep no letters.
+            ChangeEvent::Unreadable(unreadable) => Err(unreadable.to_error()),
             ChangeEvent::Schema(change) => {
                 let rest = batch.events[index..].iter();
                 let mut ends = rest.filter_map(|event| match event {

@@ -8,6 +8,7 @@ mod support;
 mod controls;
 mod crashes;
 mod large;
+mod letters;
 mod preflight;
 mod round_trip;
 mod shared;

@@ -204,6 +204,7 @@ impl Events {
             operation,
             transaction: transaction(number),
             ordinal,
+            origin: None,
         }));
         self
     }
@@ -227,6 +228,7 @@ impl Events {
         self.0.push(ChangeEvent::Chunk(SnapshotChunk {
             table: Arc::clone(table),
             rows,
+            origins: Vec::new(),
             mode,
         }));
         self

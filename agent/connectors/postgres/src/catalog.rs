@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Written into the schema's comment; another value makes [`ensure`] run again.
-const VERSION: &str = "Sluice: positions, table links and dead letters (catalog version 4)";
+const VERSION: &str = "Sluice: positions, table links and dead letters (catalog version 5)";
 /// "sluice", as a number of PostgreSQL's advisory locks.
 const ADVISORY_LOCK: i64 = 0x73_6c_75_69_63_65;
 /// How long an older agent may finish what it has open.

@@ -77,6 +77,15 @@ COMMENT ON COLUMN sluice.dead_letters.shape IS
 COMMENT ON COLUMN sluice.dead_letters.removes IS
     'The key (without a key the row) that still has to go, packed.';
 COMMENT ON COLUMN sluice.dead_letters.writes IS 'The row that still has to come, packed.';
+ALTER TABLE sluice.dead_letters
+    ADD COLUMN IF NOT EXISTS origin text,
+    ADD COLUMN IF NOT EXISTS record_key bytea,
+    ADD COLUMN IF NOT EXISTS record_value bytea,
+    ADD COLUMN IF NOT EXISTS record_headers jsonb;
+COMMENT ON COLUMN sluice.dead_letters.origin IS
+    'The Kafka record that the change was read from: topic/partition@offset.';
+COMMENT ON COLUMN sluice.dead_letters.record_value IS
+    'The value of a record that can''t be decoded, unless it is in a topic of dead letters.';
 CREATE INDEX IF NOT EXISTS dead_letters_writes
     ON sluice.dead_letters (sink, source_table, writes_digest);
 CREATE INDEX IF NOT EXISTS dead_letters_removes

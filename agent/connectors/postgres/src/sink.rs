@@ -17,8 +17,8 @@ use sluice_agent_api::{
     config::{PostgresConfig, Replicas, SinkConfig},
 };
 use sluice_core::{
-    Batch, Error, Peers, Position, Reason, Result, Sink, SinkObserver, SnapshotState, TableId,
-    TableSchema, TableState, WriteOutcome,
+    Batch, DeadLetters, Error, Letter, Peers, Position, Reason, Result, Sink, SinkObserver,
+    SnapshotState, TableId, TableSchema, TableState, WriteOutcome,
 };
 use tokio_postgres::SimpleQueryMessage;
 use tracing::{debug, info};
@@ -54,6 +54,8 @@ pub struct PostgresSink {
     claim: Option<Claim>,
     /// Tables that stop before anything of the transaction that is applied again.
     condemned: HashMap<TableId, Error>,
+    /// Who keeps letters outside of the target, too.
+    letters: Option<Arc<dyn DeadLetters>>,
 }
 
 /// An open sink.
@@ -68,6 +70,8 @@ struct Live {
     /// Tables with rows of a source transaction that an earlier write began and none has ended.
     unfinished: HashSet<TableId>,
     in_transaction: bool,
+    /// Letters of the open transaction that go elsewhere, too.
+    letters: Vec<Letter>,
     savepoint: Savepoint,
     /// Whether a call is under way; stays set when one fails or is dropped.
     busy: bool,
@@ -98,7 +102,14 @@ impl PostgresSink {
             given_up: None,
             claim: None,
             condemned: HashMap::new(),
+            letters: None,
         }
+    }
+
+    /// The same with somebody who keeps the letters' records outside of the target.
+    pub fn with_dead_letters(mut self, letters: Option<Arc<dyn DeadLetters>>) -> Self {
+        self.letters = letters;
+        self
     }
 
     /// The same as one of several agents that share the pipeline.
@@ -222,6 +233,9 @@ impl Sink for PostgresSink {
         {
             self.given_up = Some(old.session.backend_pid);
         }
+        if let Some(letters) = &self.letters {
+            letters.open().await?;
+        }
         let settings = &self.settings;
         let config = &settings.postgres.connection;
         let session = connect(config, &*self.secrets, &settings.application_name()).await?;
@@ -263,6 +277,7 @@ impl Sink for PostgresSink {
             stopped: HashSet::new(),
             unfinished: HashSet::new(),
             in_transaction: false,
+            letters: Vec::new(),
             savepoint: Savepoint::default(),
             busy: false,
             durability: Durability::default(),
@@ -282,6 +297,7 @@ impl Sink for PostgresSink {
     async fn write(&mut self, batch: &Batch) -> Result<WriteOutcome> {
         let settings = self.settings.clone();
         let mut condemned = std::mem::take(&mut self.condemned);
+        let goes_outside = self.letters.is_some();
         let live = self.begin_call()?;
         if batch.is_empty() {
             live.busy = false;
@@ -296,6 +312,7 @@ impl Sink for PostgresSink {
             unfinished: &mut live.unfinished,
             savepoint: &mut live.savepoint,
             condemned: &mut condemned,
+            letters: goes_outside.then_some(&mut live.letters),
         };
         let tables = &mut live.tables;
         let writer = Writer::new(&live.session, &settings, &live.states, tables, memory);
@@ -321,7 +338,13 @@ impl Sink for PostgresSink {
 
     async fn commit(&mut self, position: &Position) -> Result<()> {
         let row = self.settings.row.clone();
+        let outside = self.letters.clone();
         let live = self.begin_call()?;
+        let letters = std::mem::take(&mut live.letters);
+        if let Some(outside) = outside.filter(|_| !letters.is_empty()) {
+            // Ahead of the commit that goes on without them: a crash in between repeats both.
+            outside.keep(letters).await?;
+        }
         let same = Arc::ptr_eq(&live.states, &position.tables) || live.states == position.tables;
         let new_replica = live.committed.is_none();
         let requested = |committed: &Position| committed.requests != position.requests;

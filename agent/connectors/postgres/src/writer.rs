@@ -9,15 +9,16 @@ use std::{
     sync::Arc,
 };
 
+use sluice_agent_api::config::OnBadRecord;
 use sluice_core::{
-    Batch, ChangeEvent, Class, Error, Reason, Result, SchemaChange, SnapshotChunk, SnapshotState,
-    TableId, TableSchema, WriteOutcome,
+    Batch, ChangeEvent, Class, Error, Letter, Reason, Result, SchemaChange, SnapshotChunk,
+    SnapshotState, TableId, TableSchema, Unreadable, WriteOutcome,
 };
 
 use crate::{
     apply::{Failure, Savepoint, SharedPlan, Tally, Target, chunk, segment::Segment},
     connect::Session,
-    dead_letter::{self, later},
+    dead_letter::{self, DeadLetter, later},
     evolve::{Evolution, stops_table},
     link::Link,
     plan::incompatible,
@@ -48,6 +49,8 @@ pub(crate) struct Memory<'w> {
     pub(crate) savepoint: &'w mut Savepoint,
     /// Tables that stop at their next change.
     pub(crate) condemned: &'w mut HashMap<TableId, Error>,
+    /// Letters that go elsewhere, too, ahead of the commit; none where they don't.
+    pub(crate) letters: Option<&'w mut Vec<Letter>>,
 }
 
 impl<'w> Writer<'w> {
@@ -101,6 +104,10 @@ impl<'w> Writer<'w> {
                     self.flush(&mut segment, &mut touched).await?;
                     self.schema_change(change).await?;
                 }
+                ChangeEvent::Unreadable(unreadable) => {
+                    self.flush(&mut segment, &mut touched).await?;
+                    self.unreadable(unreadable).await?;
+                }
                 ChangeEvent::TransactionEnd(_) => {}
             }
         }
@@ -111,7 +118,9 @@ impl<'w> Writer<'w> {
     fn finish(mut self, batch: &Batch, touched: HashSet<TableId>) -> WriteOutcome {
         // Only rows can leave a source transaction half applied.
         match batch.events.last() {
-            Some(ChangeEvent::Row(_)) => self.memory.unfinished.extend(touched),
+            Some(ChangeEvent::Row(_) | ChangeEvent::Unreadable(_)) => {
+                self.memory.unfinished.extend(touched);
+            }
             _ => self.memory.unfinished.clear(),
         }
         let nulled = std::mem::take(&mut self.tally.nulled).into_iter();
@@ -174,7 +183,38 @@ impl<'w> Writer<'w> {
             .await
             .map_err(|error| session.error(error))?;
         self.outcome.dead_letters += letters.len() as u64;
+        if let Some(outside) = &mut self.memory.letters {
+            outside.extend(letters.iter().filter_map(DeadLetter::outside));
+        }
         self.tally.add(tally);
+        Ok(())
+    }
+
+    /// Keeps a record that can't be decoded, or stops its table.
+    async fn unreadable(&mut self, unreadable: &Unreadable) -> Result<()> {
+        let table = unreadable.table.as_ref();
+        if let Some(table) = table
+            && self.is_stopped(table).await?
+        {
+            return Ok(());
+        }
+        if self.target.settings.on_bad_record == OnBadRecord::Stop {
+            let error = dead_letter::unreadable::stops(unreadable);
+            return match table {
+                Some(table) => self.stop(table.clone(), error).await,
+                None => Err(error),
+            };
+        }
+        let session = self.target.session;
+        let sink = &self.target.settings.pipeline;
+        let alone = self.memory.letters.is_none();
+        dead_letter::unreadable::store(&session.client, sink, unreadable, alone)
+            .await
+            .map_err(|error| session.error(error))?;
+        self.outcome.dead_letters += 1;
+        if let Some(outside) = &mut self.memory.letters {
+            outside.push(dead_letter::unreadable::outside(unreadable));
+        }
         Ok(())
     }
 
@@ -219,7 +259,10 @@ impl<'w> Writer<'w> {
         let savepoint = &mut *self.memory.savepoint;
         let applied = chunk::apply(self.target, self.tables, plan, chunk, savepoint).await?;
         match applied {
-            Ok(tally) => self.keep(tally).await,
+            Ok(mut tally) => {
+                dead_letter::set_origins(&mut tally.letters, chunk);
+                self.keep(tally).await
+            }
             Err((table, error)) => self.stop(table, error).await,
         }
     }

@@ -148,6 +148,7 @@ impl Database {
             schema_changes: policies(SchemaPolicy::Apply),
             deletes: Deletes::Apply,
             on_bad_record: OnBadRecord::DeadLetter,
+            dead_letter_topic: None,
             unrepresentable: Unrepresentable::Null,
             system: SinkSystem::Postgres(self.postgres()),
         }
@@ -308,6 +309,7 @@ pub(crate) fn change(table: &Arc<TableSchema>, operation: RowOperation) -> Chang
         operation,
         transaction: transaction(7),
         ordinal: 0,
+        origin: None,
     })
 }
 
@@ -331,6 +333,7 @@ pub(crate) fn chunk(table: &Arc<TableSchema>, mode: ChunkMode, rows: Vec<Row>) -
     ChangeEvent::Chunk(SnapshotChunk {
         table: Arc::clone(table),
         rows,
+        origins: Vec::new(),
         mode,
     })
 }

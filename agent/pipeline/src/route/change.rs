@@ -83,14 +83,21 @@ impl Passage<'_> {
     ) -> Result<Option<SnapshotChunk>> {
         if let Some(filter) = &self.plan.filter {
             let mut unknown = None;
-            chunk.rows.retain(|row| match filter.decide(row, None) {
+            let mut decide = |row: &Row| match filter.decide(row, None) {
                 Decision::Pass => true,
                 Decision::Skip => false,
                 Decision::Unknown => {
                     unknown = Some(self.undecided(filter, row, None));
                     false
                 }
-            });
+            };
+            if chunk.origins.is_empty() {
+                chunk.rows.retain(decide);
+            } else {
+                let pairs = chunk.rows.drain(..).zip(chunk.origins.drain(..));
+                let passed = pairs.filter(|(row, _)| decide(row)).collect::<Vec<_>>();
+                (chunk.rows, chunk.origins) = passed.into_iter().unzip();
+            }
             if let Some(error) = unknown {
                 return Err(error);
             }

@@ -21,7 +21,8 @@ mod tests;
 use std::{fmt, sync::Arc};
 
 use sluice_core::{
-    ChangeEvent, Result, RowBuilder, SchemaChange, TableId, TableSchema, selection::matches,
+    ChangeEvent, Result, RowBuilder, SchemaChange, TableId, TableSchema, Unreadable,
+    selection::matches,
 };
 
 pub use config::{Mask, RouteConfig};
@@ -180,8 +181,23 @@ impl Router {
                 let change = self.schema_change(change)?;
                 Ok(change.map(ChangeEvent::Schema))
             }
+            ChangeEvent::Unreadable(unreadable) => {
+                Ok(self.unreadable(unreadable).map(ChangeEvent::Unreadable))
+            }
             ChangeEvent::TransactionEnd(_) => Ok(Some(event)),
         }
+    }
+
+    /// A record whose table nobody knows may be anybody's.
+    fn unreadable(&self, mut unreadable: Arc<Unreadable>) -> Option<Arc<Unreadable>> {
+        let Some(table) = &unreadable.table else {
+            return Some(unreadable);
+        };
+        let target = route_of(&self.routes, table)?.target(table);
+        if target != *table {
+            Arc::make_mut(&mut unreadable).table = Some(target);
+        }
+        Some(unreadable)
     }
 
     fn schema_change(&mut self, change: SchemaChange) -> Result<Option<SchemaChange>> {

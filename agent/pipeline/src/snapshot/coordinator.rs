@@ -248,6 +248,12 @@ impl Coordinator {
                 }
             }
             ChangeEvent::Chunk(chunk) => self.filter_chunk(chunk, out),
+            ChangeEvent::Unreadable(unreadable) => {
+                let table = unreadable.table.as_ref();
+                if !table.is_some_and(|table| self.is_stopped(table)) {
+                    out.push(ChangeEvent::Unreadable(unreadable));
+                }
+            }
             event @ ChangeEvent::TransactionEnd(_) => out.push(event),
         }
     }
@@ -394,6 +400,7 @@ impl Coordinator {
         events.push(ChangeEvent::Chunk(SnapshotChunk {
             table: schema,
             rows,
+            origins: Vec::new(),
             mode,
         }));
         events
@@ -686,6 +693,7 @@ impl Coordinator {
         events.push(ChangeEvent::Chunk(SnapshotChunk {
             table: schema,
             rows,
+            origins: Vec::new(),
             mode,
         }));
         Some(ReadyChunk { events })

@@ -203,6 +203,7 @@ impl Database {
                 operation,
                 transaction,
                 ordinal,
+                origin: None,
             }));
         }
         events

@@ -107,7 +107,7 @@ impl Sink for SimulatedTarget {
                 ChangeEvent::Row(change) => self.open.change(change),
                 ChangeEvent::Chunk(chunk) => self.open.chunk(chunk),
                 ChangeEvent::Schema(change) => self.open.reshape(change),
-                ChangeEvent::TransactionEnd(_) => {}
+                ChangeEvent::Unreadable(_) | ChangeEvent::TransactionEnd(_) => {}
             }
         }
         Ok(WriteOutcome::default())

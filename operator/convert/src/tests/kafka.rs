@@ -246,3 +246,44 @@ fn the_agents_of_a_later_spec_have_a_higher_generation() {
     assert_eq!((of_file.count, of_file.generation), (1, None));
     assert_eq!(convert(source(), sink()).unwrap().replicas, None);
 }
+
+#[test]
+fn a_dead_letter_topic_needs_a_source_that_is_read_from_topics() {
+    let named = |topic: &str| {
+        changed(
+            sink(),
+            &[("/spec/errors", json!({"deadLetterTopic": topic}))],
+        )
+    };
+    let config = convert(captured(), named("shop.refused")).unwrap();
+    assert_eq!(
+        config.sink.dead_letter_topic.as_deref(),
+        Some("shop.refused")
+    );
+    assert!(convert(foreign(), named("refused.dbz.a")).is_ok());
+    let capture = capture(captured());
+    assert_eq!(capture.sink.dead_letter_topic, None);
+
+    let path = "spec.errors.deadLetterTopic";
+    let found = refusal(source(), named("shop.refused"));
+    assert!(
+        found.contains(&format!("{path}: needs spec.kafka or spec.kafkaTopics")),
+        "{found}"
+    );
+    let found = refusal(foreign(), named("dbz.refused"));
+    assert!(
+        found.contains(&format!("{path}: is one of the topics dbz.*")),
+        "{found}"
+    );
+    let found = refusal(captured(), named("shop/refused"));
+    assert!(
+        found.contains(&format!("{path}: must be a topic's name")),
+        "{found}"
+    );
+    let stops = json!({"deadLetterTopic": "refused", "onBadRecord": "Stop"});
+    let found = refusal(captured(), changed(sink(), &[("/spec/errors", stops)]));
+    assert!(
+        found.contains("spec.errors: deadLetterTopic has no effect with onBadRecord"),
+        "{found}"
+    );
+}

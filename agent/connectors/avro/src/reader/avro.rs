@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use sluice_core::{Result, RowBuilder, TableSchema};
+use sluice_core::{Reason, Result, RowBuilder, TableSchema};
 
 use super::{Head, Raw, Read, Topic, names};
 use crate::{
@@ -127,11 +127,11 @@ impl AvroReader {
         value: Option<(u32, &[u8])>,
     ) -> Result<Plan> {
         let key = match key_id {
-            Some(id) => Some(self.schema(id).await?),
+            Some(id) => Some(self.schema(topic, "key", id).await?),
             None => None,
         };
         let node = match value {
-            Some((id, _)) => Some(self.schema(id).await?),
+            Some((id, _)) => Some(self.schema(topic, "value", id).await?),
             None => None,
         };
         let table = match (raw.known, &node) {
@@ -156,11 +156,24 @@ impl AvroReader {
         })
     }
 
-    async fn schema(&mut self, id: u32) -> Result<Arc<Node>> {
+    async fn schema(&mut self, topic: &Topic, part: &str, id: u32) -> Result<Arc<Node>> {
         if let Some(node) = self.schemas.get(&id) {
             return Ok(Arc::clone(node));
         }
-        let node = self.registry.schema(id).await?;
+        let node = match self.registry.schema(id).await {
+            // The right registry knows others of the topic: then it is the record that is wrong.
+            Err(error)
+                if error.reason() == Reason::PrerequisiteMissing
+                    && self
+                        .registry
+                        .knows_subject(&format!("{}-value", topic.name))
+                        .await? =>
+            {
+                let what = format!("the schema registry has no schema {id}");
+                return Err(fault::damaged(&topic.name, part, &what).with_source(error));
+            }
+            found => found?,
+        };
         self.schemas.insert(id, Arc::clone(&node));
         Ok(node)
     }
@@ -274,12 +287,7 @@ fn split<'a>(topic: &Topic, part: &str, bytes: &'a [u8]) -> Result<(u32, &'a [u8
         [0, a, b, c, d, rest @ ..] => {
             let id = u32::from_be_bytes([*a, *b, *c, *d]);
             if id == 0 && rest.len() > 4 {
-                return Err(fault::damaged(
-                    &topic.name,
-                    part,
-                    "its schema's id has eight bytes, as Apicurio's converter writes it without \
-                     apicurio.registry.as-confluent=true",
-                ));
+                return Err(fault::long_id(&topic.name, part));
             }
             Ok((id, rest))
         }

@@ -6,8 +6,8 @@ use futures_util::FutureExt as _;
 use rdkafka::{Message, message::Headers};
 use sluice_avro::{Decoded, Operation};
 use sluice_core::{
-    ChangeEvent, Error, Reason, Result, Row, RowChange, RowOperation, SchemaChange, SnapshotChunk,
-    TableSchema, Transaction, event::ChunkMode,
+    ChangeEvent, Error, Origin, Reason, Result, Row, RowChange, RowOperation, SchemaChange,
+    SnapshotChunk, TableSchema, Transaction, event::ChunkMode,
 };
 
 use crate::{
@@ -52,7 +52,11 @@ impl Reading {
             let reader = &mut self.topics.get_mut(index).reader;
             let decoding = reader.decode(message.key(), message.payload(), known.as_ref(), lost);
             match decoding.now_or_never() {
-                Some(done) => decoded = done.map_err(|error| placed(error, message))?,
+                Some(Ok(done)) => decoded = done,
+                Some(Err(error)) => {
+                    self.unreadable(index, message, known.as_ref(), error)?;
+                    return Ok(Taken::Done);
+                }
                 None => return Ok(Taken::Stuck),
             }
         }
@@ -78,10 +82,12 @@ impl Reading {
         let reader = &mut self.topics.get_mut(index).reader;
         let decoded = reader
             .decode(message.key(), message.payload(), known.as_ref(), lost)
-            .await
-            .map_err(|error| placed(error, &message))?;
+            .await;
+        match decoded {
+            Ok(decoded) => self.pass_on(index, &message, said, decoded),
+            Err(error) => self.unreadable(index, &message, known.as_ref(), error)?,
+        }
         self.stuck = None;
-        self.pass_on(index, &message, said, decoded);
         Ok(())
     }
 
@@ -126,6 +132,7 @@ impl Reading {
         let Some(decoded) = decoded else {
             return;
         };
+        topic.is_read = true;
         if said.is_none() && !self.selection.contains(&decoded.table.id) {
             return;
         }
@@ -146,16 +153,21 @@ impl Reading {
             transaction.unwrap_or_else(|| (decoded.transaction.as_deref().unwrap_or_default(), 0));
         let partition = &mut topic.partitions[message.partition() as usize];
         partition.newest_micros = partition.newest_micros.max(time * 1000);
+        let origin = Origin {
+            place: partition.place,
+            offset: message.offset(),
+        };
+        let told = self.with_origins.then_some(origin);
         let transaction = transaction_of(&mut self.newest, id, time * 1000);
         let table = decoded.table;
         let operation = match (kind, decoded.before, decoded.after) {
             (Kind::Append, _, Some(after)) => {
                 self.size_bytes += after.size_bytes();
-                return add_row(&mut self.events, table, after, ChunkMode::Append);
+                return add_row(&mut self.events, table, (after, told), ChunkMode::Append);
             }
             (Kind::Upsert, _, Some(after)) => {
                 self.size_bytes += after.size_bytes();
-                return add_row(&mut self.events, table, after, ChunkMode::Upsert);
+                return add_row(&mut self.events, table, (after, told), ChunkMode::Upsert);
             }
             (Kind::Delete, Some(before), _) => RowOperation::Delete { before },
             (Kind::Update, Some(before), Some(after)) => RowOperation::Update { before, after },
@@ -167,6 +179,7 @@ impl Reading {
             operation,
             transaction,
             ordinal,
+            origin: Some(origin),
         });
         self.size_bytes += event.size_bytes();
         self.events.push(event);
@@ -193,7 +206,7 @@ fn headers<M: Message>(message: &M) -> (Option<&[u8]>, Option<&str>) {
 }
 
 /// Adds where a record lies to an error about it.
-fn placed<M: Message>(error: Error, message: &M) -> Error {
+pub(super) fn placed<M: Message>(error: Error, message: &M) -> Error {
     let place = format!(
         "topic {}, partition {}, offset {}: {}",
         message.topic(),
@@ -260,17 +273,24 @@ fn transaction_of(
 }
 
 /// Adds a row to the chunk at the end, or begins one.
-fn add_row(events: &mut Vec<ChangeEvent>, table: Arc<TableSchema>, row: Row, mode: ChunkMode) {
+fn add_row(
+    events: &mut Vec<ChangeEvent>,
+    table: Arc<TableSchema>,
+    (row, origin): (Row, Option<Origin>),
+    mode: ChunkMode,
+) {
     if let Some(ChangeEvent::Chunk(chunk)) = events.last_mut()
         && chunk.mode == mode
         && Arc::ptr_eq(&chunk.table, &table)
     {
         chunk.rows.push(row);
+        chunk.origins.extend(origin);
         return;
     }
     events.push(ChangeEvent::Chunk(SnapshotChunk {
         table,
         rows: vec![row],
+        origins: origin.into_iter().collect(),
         mode,
     }));
 }

@@ -65,6 +65,7 @@ impl Pending {
             operation,
             transaction: Arc::clone(transaction),
             ordinal,
+            origin: None,
         };
         self.rows += 1;
         self.size_bytes += change.size_bytes();

@@ -269,6 +269,7 @@ pub(crate) fn tell(event: &ChangeEvent) -> String {
             SchemaChange::Drop(table) => format!("drop {}", table.name),
         },
         ChangeEvent::Chunk(_) => "chunk".into(),
+        ChangeEvent::Unreadable(_) => "unreadable".into(),
         ChangeEvent::TransactionEnd(_) => "end".into(),
     }
 }

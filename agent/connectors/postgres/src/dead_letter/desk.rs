@@ -28,6 +28,7 @@ use crate::{
         later::{damaged, operation},
         parcel::{Parcel, unpack},
         reshape::{Reshape, parse_shape},
+        unreadable::UNREADABLE,
     },
     link,
     settings::Settings,
@@ -56,9 +57,9 @@ pub struct Letter {
     pub id: i64,
     /// When it was written, in ISO 8601.
     pub at: String,
-    /// The table, under its name in the target.
+    /// The table, under its name in the target; empty where a record does not say.
     pub table: String,
-    /// What happened to the row: insert, update, delete, read.
+    /// What happened to the row: insert, update, delete, read; or that the record is unreadable.
     pub operation: String,
     /// The source's name of the transaction, or `snapshot`.
     pub position: String,
@@ -66,6 +67,8 @@ pub struct Letter {
     pub reason: String,
     /// The same as SQLSTATE.
     pub sqlstate: String,
+    /// The Kafka record that it came with: `topic/partition@offset`.
+    pub origin: Option<String>,
     /// Whether it holds all that a retry needs.
     pub retryable: bool,
     /// The row's key.
@@ -85,6 +88,12 @@ pub struct Values {
     pub before: Option<Json>,
     /// The row after it.
     pub after: Option<Json>,
+    /// The key of a record that can't be decoded, what is no text escaped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record_key: Option<String>,
+    /// Its value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record_value: Option<String>,
 }
 
 /// Which letters are meant.
@@ -136,15 +145,16 @@ impl DeadLetters {
         with_values: bool,
     ) -> Result<Vec<Letter>> {
         let images = if with_values {
-            "before::text, after::text, reason"
+            "before::text, after::text, reason, encode(record_key, 'escape'),
+             encode(record_value, 'escape')"
         } else {
-            "NULL, NULL, NULL"
+            "NULL, NULL, NULL, NULL, NULL"
         };
         let sql = format!(
             "SELECT id, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
                     source_table, operation, position,
                     coalesce(summary, 'SQLSTATE ' || sqlstate), sqlstate, shape IS NOT NULL,
-                    key::text, {images}
+                    key::text, origin, {images}
              FROM sluice.dead_letters WHERE {} AND id > $4 ORDER BY id LIMIT $5",
             Filter::CONDITION
         );
@@ -164,10 +174,13 @@ impl DeadLetters {
                 sqlstate: row.get(6),
                 retryable: row.get(7),
                 key: json(8),
+                origin: row.get(9),
                 values: with_values.then(|| Values {
-                    before: json(9),
-                    after: json(10),
-                    message: row.get::<_, Option<String>>(11).unwrap_or_default(),
+                    before: json(10),
+                    after: json(11),
+                    message: row.get::<_, Option<String>>(12).unwrap_or_default(),
+                    record_key: row.get(13),
+                    record_value: row.get(14),
                 }),
             }
         });
@@ -233,6 +246,9 @@ impl DeadLetters {
             return Ok(false);
         };
         let name: String = row.get(0);
+        if row.get::<_, &str>(1) == UNREADABLE {
+            return Err(unreadable());
+        }
         let table: TableId = name.parse().map_err(|_| damaged("a table's name"))?;
         let Some(shape) = row.get::<_, Option<String>>(4) else {
             return Err(refused(
@@ -439,6 +455,13 @@ impl DeadLetters {
 impl Filter {
     const CONDITION: &str = "sink = $1 AND ($2::text IS NULL OR source_table = $2)
                              AND ($3::bigint[] IS NULL OR id = ANY ($3))";
+}
+
+/// What can't be decoded can't be applied, however often.
+fn unreadable() -> Error {
+    let message = "the record can't be decoded, so that nothing is known to apply";
+    Error::new(Reason::RowRefused, message)
+        .with_hint("let its writer write the row anew, then drop the letter")
 }
 
 fn refused(table: &TableId, message: &str) -> Error {

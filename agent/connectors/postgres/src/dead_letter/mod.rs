@@ -11,17 +11,27 @@
 //! which is what makes a retry ([`desk`]) safe at any time. Reading the table again, emptying or
 //! dropping it ends its letters.
 //!
-//! Rows that are too large to be kept whole, and letters of older versions, are for reading only.
+//! Rows that are too large to be kept whole, and letters of older versions, are for reading only. So
+//! are records that could not be decoded ([`unreadable`]), about which the target knows nothing.
+//!
+//! **A topic beside.** With a topic of dead letters the records themselves go there, too, ahead of the
+//! commit; the table stays the book by which rows find their letters.
 
 pub mod desk;
 pub(crate) mod later;
 pub(crate) mod parcel;
 mod reshape;
 pub(crate) mod successors;
+pub(crate) mod unreadable;
 mod waiting;
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value as Json};
-use sluice_core::{Row, RowChange, RowOperation, TableId, TableSchema};
+use sluice_core::{
+    Letter, Origin, Reason, Row, RowChange, RowOperation, SnapshotChunk, Stage, TableId,
+    TableSchema,
+};
 use tokio_postgres::Client;
 
 use crate::{
@@ -39,7 +49,7 @@ const LETTERS_PER_STATEMENT: usize = 200;
 const STATEMENT_BYTES_MAX: usize = 1 << 20;
 
 const COLUMNS: &str = "sink, source_table, operation, position, reason, summary, sqlstate, key, \
-                       before, after, shape, removes, removes_digest, writes, writes_digest";
+                       before, after, shape, removes, removes_digest, writes, writes_digest, origin";
 
 /// A refused record.
 #[derive(Debug, Clone)]
@@ -48,6 +58,8 @@ pub(crate) struct DeadLetter {
     before: Option<Row>,
     after: Option<Row>,
     position: String,
+    /// The record of a topic that the change was read from.
+    origin: Option<Origin>,
     cause: Cause,
 }
 
@@ -85,6 +97,7 @@ impl DeadLetter {
             before: before.cloned(),
             after,
             position: event.transaction.id.clone(),
+            origin: event.origin,
             cause,
         }
     }
@@ -109,8 +122,24 @@ impl DeadLetter {
             before: None,
             after: Some(row.clone()),
             position: "snapshot".into(),
+            origin: None,
             cause,
         }
+    }
+
+    /// The letter as those get it who keep letters outside of the target; none where nobody knows the
+    /// record.
+    pub(crate) fn outside(&self) -> Option<Letter> {
+        let Cause {
+            summary, sqlstate, ..
+        } = &self.cause;
+        Some(Letter {
+            origin: self.origin?,
+            record: None,
+            stage: Stage::Apply,
+            reason: Reason::RowRefused,
+            message: format!("table {}: {summary} (SQLSTATE {sqlstate})", self.table()),
+        })
     }
 
     /// What the target lacks.
@@ -163,7 +192,26 @@ impl DeadLetter {
             bytes(digests[0].as_ref().map(<[u8; 16]>::as_slice)),
             bytes(writes.as_ref().map(|part| &*part.bytes)),
             bytes(digests[1].as_ref().map(<[u8; 16]>::as_slice)),
+            match &self.origin {
+                Some(origin) => literal(&origin.to_string()),
+                None => "NULL".to_owned(),
+            },
         ])
+    }
+}
+
+/// Says of rows that a snapshot read where their records lie.
+pub(crate) fn set_origins(letters: &mut [DeadLetter], chunk: &SnapshotChunk) {
+    if letters.is_empty() || chunk.origins.is_empty() {
+        return;
+    }
+    // A row's copies share its bytes.
+    let place = |row: &Row| row.as_bytes().as_ptr();
+    let rows = chunk.rows.iter().map(place);
+    let origins: HashMap<_, _> = rows.zip(&chunk.origins).collect();
+    for letter in letters {
+        let row = letter.after.as_ref();
+        letter.origin = row.and_then(|row| origins.get(&place(row)).copied().copied());
     }
 }
 

@@ -185,6 +185,7 @@ impl Parcel {
                 start_offset: 0,
             }),
             ordinal: 0,
+            origin: None,
         })
     }
 }

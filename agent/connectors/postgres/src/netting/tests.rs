@@ -166,6 +166,7 @@ fn events(operations: Vec<RowOperation>) -> Vec<RowChange> {
         operation,
         transaction: Arc::clone(&transaction),
         ordinal: 0,
+        origin: None,
     };
     operations.into_iter().map(change).collect()
 }

@@ -1,6 +1,7 @@
 //! Dead letters after they were written: later changes of their rows, retries, drops.
 
 mod histories;
+mod outside;
 mod retries;
 mod shapes;
 

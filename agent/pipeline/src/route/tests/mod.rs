@@ -71,6 +71,7 @@ fn change(schema: &Arc<TableSchema>, operation: RowOperation) -> ChangeEvent {
             start_offset: 0,
         }),
         ordinal: 3,
+        origin: None,
     })
 }
 

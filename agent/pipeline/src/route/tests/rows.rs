@@ -165,6 +165,7 @@ fn chunks_lose_the_rows_that_do_not_pass() {
         let chunk = SnapshotChunk {
             table: orders(),
             rows: rows.collect(),
+            origins: Vec::new(),
             mode: mode.clone(),
         };
         let config = RouteConfig {

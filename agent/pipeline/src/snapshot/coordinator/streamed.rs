@@ -85,6 +85,7 @@ mod tests {
         let chunk = SnapshotChunk {
             table: table(),
             rows: Vec::new(),
+            origins: Vec::new(),
             mode,
         };
         let mut out = Vec::new();
