@@ -8,3 +8,4 @@ mod fan_out;
 mod interop;
 mod items;
 mod scale;
+mod transactions;

@@ -11,3 +11,4 @@ mod large;
 mod preflight;
 mod round_trip;
 mod shared;
+mod transactions;
