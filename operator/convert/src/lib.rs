@@ -220,6 +220,16 @@ fn check_pair(source: &ReplicationSource, sink: &ReplicaSink, checks: &mut Check
         "must be 1 where the ReplicationSource sets kafka.transactions: one agent applies all of a \
          transaction",
     );
+    let comes_whole = match transport {
+        Some(kafka) => kafka.transactions,
+        None => source.spec.kafka_topics.is_none(),
+    };
+    let target = sink.spec.kafka.as_ref();
+    checks.require(
+        comes_whole || !target.is_some_and(|kafka| kafka.transactions),
+        "spec.kafka.transactions",
+        "needs transactions that come whole: set kafka.transactions in the ReplicationSource, too",
+    );
     checks.require(
         !several || sink.spec.kafka.is_none(),
         "spec.replicas",

@@ -131,6 +131,13 @@ fn kafka_as_a_replica_is_not_the_transport() {
     assert_eq!(config.target_subject(), "ReplicaSink/shop-pg");
     assert_eq!(kafka.topics.positions(), "shop-pg.sluice.positions");
 
+    let whole = changed(
+        published.clone(),
+        &[("/spec/kafka/transactions", json!(true))],
+    );
+    assert!(convert(source(), whole.clone()).is_ok());
+    assert!(refusal(captured(), whole).contains("spec.kafka.transactions: needs transactions"));
+
     let same = changed(
         published.clone(),
         &[("/spec/kafka/topic", json!("{source}.{schema}.{table}"))],

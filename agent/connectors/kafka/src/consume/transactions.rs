@@ -48,14 +48,20 @@ pub(super) struct Transactions {
     /// The newest end that had been read when it was asked where the partitions end.
     asked: u64,
     is_paused: bool,
-    /// The batch begins inside of a transaction.
-    began_inside: bool,
-    /// The batch ends with the transaction that is passed on.
-    is_closing: bool,
+    cut: Cut,
     /// That records were missing is told once.
     has_warned: bool,
     /// How many bytes each partition may hold.
     share: usize,
+}
+
+/// Where the batch that is gathered ends.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cut {
+    /// It begins inside of a transaction.
+    began_inside: bool,
+    /// It ends with the transaction that is passed on.
+    is_closing: bool,
 }
 
 impl Transactions {
@@ -68,13 +74,15 @@ impl Transactions {
         if self.order.is_inside() {
             return reaches(1);
         }
-        records > 0 && (self.is_closing || self.began_inside || reaches(2))
+        records > 0 && (self.cut.is_closing || self.cut.began_inside || reaches(2))
     }
 
     /// Notes that a batch was handed on.
     pub(super) fn handed_on(&mut self) {
-        self.began_inside = self.order.is_inside();
-        self.is_closing = false;
+        self.cut = Cut {
+            began_inside: self.order.is_inside(),
+            is_closing: false,
+        };
     }
 }
 
@@ -102,8 +110,7 @@ impl Reading {
             lookup: self.lookup.uncommitted()?,
             asked: 0,
             is_paused: false,
-            began_inside: false,
-            is_closing: false,
+            cut: Cut::default(),
             has_warned: false,
             share: SHARE_BYTES.1,
         });
@@ -201,7 +208,8 @@ impl Reading {
     /// Ends the batch with the transaction that is passed on, since what is there does not fill it.
     pub(super) fn close(&mut self) {
         if let Some(transactions) = &mut self.transactions {
-            transactions.is_closing |= transactions.order.is_inside() && !self.events.is_empty();
+            let goes_on = transactions.order.is_inside() && !self.events.is_empty();
+            transactions.cut.is_closing |= goes_on;
         }
     }
 
@@ -274,8 +282,8 @@ fn is_behind(partition: &Partition, number: u64, was_asked: bool) -> bool {
 
 /// How many bytes of memory a held record takes, about.
 pub(super) fn size_of(message: &OwnedMessage) -> usize {
-    let key = message.key().map_or(0, <[u8]>::len);
-    message.payload_len() + key + OVERHEAD_BYTES
+    let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+    length(message.key()) + length(message.payload()) + OVERHEAD_BYTES
 }
 
 fn parse(topic: &str, header: Option<&[u8]>) -> Result<Bound> {
