@@ -255,7 +255,7 @@ async fn transactions_come_whole_and_in_order_whatever_partition_is_read_first()
     stand.kafka.format = avro();
     let mut sink = ready(&stand).await;
     let sizes = |number: u64| 1 + number * 7 % 23;
-    for number in 1..=400 {
+    for number in 1..=1_500 {
         sink.write(&transfer(number, sizes(number)).0)
             .await
             .unwrap();
@@ -273,13 +273,13 @@ async fn transactions_come_whole_and_in_order_whatever_partition_is_read_first()
     let mut source = stand.source();
     source.open(half.last.as_ref()).await.unwrap();
     let rest = read_whole(&mut source, &sizes, PATIENCE, &|taken| {
-        half.rows.len() + taken.rows.len() >= 400
+        half.rows.len() + taken.rows.len() >= 1_500
     })
     .await;
-    assert_eq!(half.rows.len() + rest.rows.len(), 400);
+    assert_eq!(half.rows.len() + rest.rows.len(), 1_500);
     assert_eq!(
         half.rows.keys().last().unwrap() + 1,
-        *rest.rows.keys().next().unwrap_or(&401)
+        *rest.rows.keys().next().unwrap_or(&1_501)
     );
 }
 
