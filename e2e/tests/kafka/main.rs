@@ -8,4 +8,3 @@ mod fan_out;
 mod interop;
 mod items;
 mod scale;
-mod transactions;
