@@ -47,6 +47,11 @@ pub struct KafkaTransport {
     /// What a record looks like.
     #[serde(default)]
     pub envelope: KafkaEnvelope,
+    /// Whether the topic `{source}.transaction` says where each transaction begins and ends, as Debezium
+    /// writes it. Sinks that read the topics then apply whole transactions in the source's order, with
+    /// one agent each.
+    #[serde(default)]
+    pub transactions: bool,
     /// How the brokers are reached; plain text and no login without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security: Option<KafkaSecurity>,

@@ -65,6 +65,10 @@ pub struct OwnTopics {
     pub source: String,
     /// The name of each table's topic, with `{source}`, `{schema}` and `{table}`.
     pub topic: String,
+    /// Whether the bounds of transactions have a topic: writers fill it, and readers apply whole
+    /// transactions.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub transactions: bool,
 }
 
 impl OwnTopics {
@@ -101,6 +105,11 @@ impl OwnTopics {
     /// The topic of what is no row.
     pub fn control(&self) -> String {
         format!("{}.sluice.control", self.name)
+    }
+
+    /// The topic of the bounds of transactions, by Debezium's name for it (`topic.transaction`).
+    pub fn transaction(&self) -> String {
+        format!("{}.transaction", self.name)
     }
 
     /// The topic of the capture's positions.
@@ -222,6 +231,7 @@ mod tests {
             name: "shop".into(),
             source: "shop".into(),
             topic: pattern.into(),
+            transactions: false,
         };
         let name = |pattern: &str, table: &str| topics(pattern).table("db", table);
         assert_eq!(name("{source}.{schema}.{table}", "a"), "shop.db.a");

@@ -214,6 +214,7 @@ pub(crate) fn own_topics(kafka: &KafkaTransport, name: &str, source: &str) -> Ow
         name: name.to_owned(),
         source: source.to_owned(),
         topic: kafka.topic.clone(),
+        transactions: kafka.transactions,
     }
 }
 

@@ -214,6 +214,23 @@ fn check_pair(source: &ReplicationSource, sink: &ReplicaSink, checks: &mut Check
         "must be 1 with kafkaTopics: where a table changes its shape is in the records alone, which \
          several agents would meet at different times",
     );
+    let transport = source.spec.kafka.as_ref();
+    checks.require(
+        !several || !transport.is_some_and(|kafka| kafka.transactions),
+        "spec.replicas",
+        "must be 1 where the ReplicationSource sets kafka.transactions: one agent applies all of a \
+         transaction",
+    );
+    let comes_whole = match transport {
+        Some(kafka) => kafka.transactions,
+        None => source.spec.kafka_topics.is_none(),
+    };
+    let target = sink.spec.kafka.as_ref();
+    checks.require(
+        comes_whole || !target.is_some_and(|kafka| kafka.transactions),
+        "spec.kafka.transactions",
+        "needs transactions that come whole: set kafka.transactions in the ReplicationSource, too",
+    );
     checks.require(
         !several || sink.spec.kafka.is_none(),
         "spec.replicas",

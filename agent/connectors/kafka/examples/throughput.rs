@@ -54,6 +54,7 @@ async fn main() {
             name: name.clone(),
             source: name.clone(),
             topic: "{source}.{schema}.{table}".into(),
+            transactions: false,
         },
         is_transport: true,
         partitions: 6,

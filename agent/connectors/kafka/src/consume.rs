@@ -1,11 +1,13 @@
 //! Topics that are read: where each begins, what has come of them, and how far it is passed on.
 //!
-//! `record` makes events of records, `control` passes on what is no row when its time has come, and
-//! `ends` asks where the topics end.
+//! `record` makes events of records, `control` passes on what is no row when its time has come, `ends`
+//! asks where the topics end, and `order` and `transactions` put whole transactions in line.
 
 mod control;
 mod ends;
+mod order;
 mod record;
+mod transactions;
 mod unreadable;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -41,6 +43,7 @@ use crate::{
 use control::{Controls, parse};
 use ends::Emptied;
 use record::Taken;
+use transactions::{Transactions, size_of};
 
 /// How much one batch takes, about.
 const BATCH_BYTES_MAX: usize = 4 << 20;
@@ -71,6 +74,8 @@ pub(crate) struct Reading {
     topics: ReadTopics,
     resume: Offsets,
     controls: Option<Controls>,
+    /// The source's transactions, where they are passed on whole.
+    transactions: Option<Transactions>,
     /// A record that waits for a schema of the registry or of the shapes' topic.
     stuck: Option<OwnedMessage>,
     /// Topics whose held records may go on.
@@ -104,6 +109,7 @@ impl Reading {
         config.set("enable.auto.offset.store", "false");
         config.set("auto.offset.reset", "error");
         let lookup = Lookup::committed(config.clone(), brokers)?;
+        let is_whole = matches!(&kafka.topics, KafkaTopics::Own(own) if own.transactions);
         let probe = Probe::new(config.clone(), brokers)?;
         for (name, value) in [
             ("fetch.wait.max.ms", "100"),
@@ -115,6 +121,10 @@ impl Reading {
             if !cluster.properties.contains_key(name) {
                 config.set(name, value);
             }
+        }
+        if is_whole && !cluster.properties.contains_key("max.partition.fetch.bytes") {
+            // Partitions that come in small pieces need not wait long for each other.
+            config.set("max.partition.fetch.bytes", "262144");
         }
         config.set("group.id", &kafka.group_id);
         let context = Context::new(brokers);
@@ -148,6 +158,7 @@ impl Reading {
             topics: ReadTopics::default(),
             resume,
             controls: None,
+            transactions: None,
             stuck: None,
             released: Vec::new(),
             probing: None,
@@ -189,6 +200,9 @@ impl Reading {
         let numbers = controls.numbers.clone();
         self.controls = Some(controls);
         self.assign(&[(topic, 0, Offset::Offset(end))])?;
+        if own.transactions {
+            self.begin_transactions(own).await?;
+        }
         names.sort_unstable();
         names.dedup();
         for name in names {
@@ -250,6 +264,7 @@ impl Reading {
             is_read: false,
             unreadable: 0,
         });
+        self.share_out();
         self.assign(&places)
     }
 
@@ -279,6 +294,10 @@ impl Reading {
         }
         if let Some(controls) = &self.controls {
             offsets.insert((controls.topic.clone(), 0), controls.next);
+        }
+        if let Some(transactions) = &self.transactions {
+            let place = transactions.order.place();
+            offsets.insert((transactions.topic.clone(), 0), place);
         }
         LogPosition::Offsets(offsets)
     }
@@ -336,21 +355,60 @@ impl Reading {
                 self.unstick().await?;
                 continue;
             }
-            if self.is_full() || !self.pass_controls().await? {
+            if self.is_full() {
+                return Ok(());
+            }
+            if self.is_due() {
+                continue;
+            }
+            if self.pass_controls().await? {
+                self.advance();
+                continue;
+            }
+            self.read_on()?;
+            if !self.settle() {
+                self.close();
                 return Ok(());
             }
         }
     }
 
     fn is_full(&self) -> bool {
-        self.events.len() >= BATCH_RECORDS_MAX || self.size_bytes >= BATCH_BYTES_MAX
+        let (records, size_bytes) = (self.events.len(), self.size_bytes);
+        match &self.transactions {
+            Some(transactions) => transactions.is_full(records, size_bytes),
+            None => records >= BATCH_RECORDS_MAX || size_bytes >= BATCH_BYTES_MAX,
+        }
+    }
+
+    /// Whether the source's transaction goes on behind what was taken.
+    pub(crate) fn is_inside(&self) -> bool {
+        let transactions = self.transactions.as_ref();
+        transactions.is_some_and(|transactions| transactions.order.is_inside())
+    }
+
+    /// What was taken, if it can be handed on.
+    pub(crate) fn hand_on(&mut self) -> Option<Vec<ChangeEvent>> {
+        let waits = self.is_inside() && !self.is_full();
+        if self.events.is_empty() || waits {
+            return None;
+        }
+        self.size_bytes = 0;
+        if let Some(transactions) = &mut self.transactions {
+            transactions.handed_on();
+        }
+        Some(std::mem::take(&mut self.events))
     }
 
     /// Takes new records until there is none, the batch is full, or one is stuck.
     fn take_new(&mut self) -> Result<()> {
         let consumer = Arc::clone(&self.consumer);
         let mut records = 0;
-        while !self.is_full() && records < BATCH_RECORDS_MAX && self.stuck.is_none() {
+        while !self.is_full()
+            && records < BATCH_RECORDS_MAX
+            && self.stuck.is_none()
+            && !self.is_due()
+        {
             let Some(polled) = consumer.poll(std::time::Duration::ZERO) else {
                 return Ok(());
             };
@@ -364,31 +422,46 @@ impl Reading {
                 continue;
             }
             let Some(index) = self.topics.find(message.topic()) else {
+                if self.is_bound(message.topic()) {
+                    self.take_bound(&message)?;
+                }
                 continue;
             };
             let number = message.partition() as usize;
-            let partition = &mut self.topics.get_mut(index).partitions[number];
+            let partition = &self.topics.get(index).partitions[number];
             if !partition.held.is_empty() {
-                partition.held.push_back(message.detach());
+                self.hold(index, number, message.detach())?;
                 continue;
             }
             match self.record(index, &message)? {
                 Taken::Done => {}
                 Taken::Stuck => self.stuck = Some(message.detach()),
-                Taken::Held => {
-                    let partition = &mut self.topics.get_mut(index).partitions[number];
-                    partition.empty_until = partition.empty_until.max(message.offset());
-                    partition.held.push_back(message.detach());
-                    self.pause(index, number, true)?;
-                }
+                Taken::Held => self.hold(index, number, message.detach())?,
             }
         }
         Ok(())
     }
 
-    fn pause(&self, index: usize, number: usize, pause: bool) -> Result<()> {
+    /// Keeps a record that waits; pauses a partition that holds more than its share.
+    fn hold(&mut self, index: usize, number: usize, message: OwnedMessage) -> Result<()> {
+        let share = self.share();
+        let partition = &mut self.topics.get_mut(index).partitions[number];
+        if partition.held.is_empty() {
+            partition.empty_until = partition.empty_until.max(message.offset());
+        }
+        partition.held_bytes += size_of(&message);
+        partition.held.push_back(message);
+        if partition.held_bytes > share && !partition.is_paused {
+            partition.is_paused = true;
+            let name = Arc::clone(&self.topics.get(index).name);
+            self.pause(&name, number as i32, true)?;
+        }
+        Ok(())
+    }
+
+    fn pause(&self, topic: &str, partition: i32, pause: bool) -> Result<()> {
         let mut list = TopicPartitionList::with_capacity(1);
-        list.add_partition(&self.topics.get(index).name, number as i32);
+        list.add_partition(topic, partition);
         let done = if pause {
             self.consumer.pause(&list)
         } else {
@@ -397,32 +470,69 @@ impl Reading {
         done.map_err(|error| self.error("holding a partition", error))
     }
 
-    /// Takes records that waited for a control event.
+    /// Takes records whose wait is over.
     async fn release(&mut self) -> Result<()> {
         while let Some(&index) = self.released.last() {
             for number in 0..self.topics.get(index).partitions.len() {
-                while let Some(message) = self.front(index, number) {
-                    match self.record(index, &message)? {
-                        Taken::Done => {}
-                        Taken::Held => break,
-                        // In one place only: the wait for what it lacks may be broken off.
-                        Taken::Stuck => self.stuck = Some(message),
-                    }
-                    let partition = &mut self.topics.get_mut(index).partitions[number];
-                    partition.held.pop_front();
-                    if partition.held.is_empty() {
-                        self.pause(index, number, false)?;
-                    }
+                while !self.drain(index, number)? {
                     self.unstick().await?;
                 }
             }
             self.released.pop();
         }
+        while !self.is_full()
+            && let Some((index, number)) = self.next_due()
+        {
+            while !self.drain(index, number)? {
+                self.unstick().await?;
+            }
+        }
         Ok(())
     }
 
-    fn front(&self, index: usize, number: usize) -> Option<OwnedMessage> {
-        let partition = &self.topics.get(index).partitions[number];
-        partition.held.front().cloned()
+    /// Takes a partition's held records as far as they may go on now; `false` when one is stuck.
+    fn drain(&mut self, index: usize, number: usize) -> Result<bool> {
+        loop {
+            let is_full = self.transactions.is_some() && self.is_full();
+            let partition = &mut self.topics.get_mut(index).partitions[number];
+            let Some(message) = partition.held.pop_front() else {
+                break;
+            };
+            if is_full {
+                partition.held.push_front(message);
+                self.wait_for_room(index, number);
+                break;
+            }
+            let size = size_of(&message);
+            let taken = self.record(index, &message)?;
+            let partition = &mut self.topics.get_mut(index).partitions[number];
+            if matches!(taken, Taken::Held) {
+                partition.empty_until = partition.empty_until.max(message.offset());
+                partition.held.push_front(message);
+                break;
+            }
+            partition.held_bytes -= size;
+            if matches!(taken, Taken::Stuck) {
+                // In one place only: the wait for what it lacks may be broken off.
+                self.stuck = Some(message);
+                self.wait_for_room(index, number);
+                return Ok(false);
+            }
+        }
+        self.resume_fetching(index, number)?;
+        Ok(true)
+    }
+
+    /// Fetches a paused partition again once it holds little.
+    fn resume_fetching(&mut self, index: usize, number: usize) -> Result<()> {
+        let share = self.share();
+        let topic = self.topics.get_mut(index);
+        let partition = &mut topic.partitions[number];
+        if !partition.is_paused || partition.held_bytes > share / 2 {
+            return Ok(());
+        }
+        partition.is_paused = false;
+        let name = Arc::clone(&topic.name);
+        self.pause(&name, number as i32, false)
     }
 }

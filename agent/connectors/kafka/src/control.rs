@@ -22,8 +22,17 @@ pub(crate) struct Control {
     pub(crate) topic: String,
     /// For each of the topic's partitions the offset before which everything earlier lies.
     pub(crate) offsets: BTreeMap<i32, i64>,
+    /// The number of the transaction that the event lies before or in; zero where transactions have no
+    /// bounds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) transaction: u64,
     /// What happened.
     pub(crate) event: What,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+pub(crate) fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What happened.

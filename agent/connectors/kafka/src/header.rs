@@ -3,7 +3,7 @@
 //! One header `sluice` of fields between blanks: the operation (`c`, `u`, `d`, `r`, or `t` for a
 //! tombstone), the fingerprint of the table's shape, the number of the table's last control event
 //! before the record, and last the transaction with the change's ordinal (`id:ordinal`) or, for rows
-//! of a snapshot, `append` or `upsert`. A single header, since each one costs allocations per record.
+//! of a snapshot, `append` or `upsert`; where transactions have bounds, last the transaction's number. A single header, since each one costs allocations per record.
 //! What the format can't say is in `sluice.lost`.
 
 use std::{fmt::Write as _, str};
@@ -40,6 +40,9 @@ pub(crate) struct Header<'a> {
     pub(crate) control: u64,
     /// The transaction and the change's ordinal in it.
     pub(crate) transaction: Option<(&'a str, u64)>,
+    /// The number of the transaction, or, of a snapshot's row, of the transaction that it lies before;
+    /// zero where transactions have no bounds.
+    pub(crate) number: u64,
 }
 
 impl<'a> Header<'a> {
@@ -62,18 +65,25 @@ impl<'a> Header<'a> {
             (_, Some((id, ordinal))) => {
                 write!(out, " {id}:{ordinal}").expect("a string takes everything");
             }
-            (_, None) => {}
+            (_, None) => out.push_str(" -"),
+        }
+        if self.number > 0 {
+            write!(out, " {}", self.number).expect("a string takes everything");
         }
     }
 
     /// Reads a header; `None` when it is none of ours.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let text = str::from_utf8(bytes).ok()?;
-        let mut fields = text.splitn(4, ' ');
+        let mut fields = text.splitn(5, ' ');
         let code = fields.next()?;
         let shape = Fingerprint::parse(fields.next()?)?;
         let control = fields.next()?.parse().ok()?;
         let rest = fields.next();
+        let number = match fields.next() {
+            Some(number) => number.parse().ok()?,
+            None => 0,
+        };
         let kind = match (code, rest) {
             ("c", _) => Kind::Create,
             ("u", _) => Kind::Update,
@@ -95,6 +105,7 @@ impl<'a> Header<'a> {
             shape,
             control,
             transaction,
+            number,
         })
     }
 }
@@ -115,15 +126,18 @@ mod tests {
             (Kind::Upsert, None),
             (Kind::Tombstone, gtid),
         ] {
-            let header = Header {
-                kind,
-                shape,
-                control: 3,
-                transaction,
-            };
-            let mut text = String::new();
-            header.write(&mut text);
-            assert_eq!(Header::parse(text.as_bytes()), Some(header), "{text}");
+            for number in [0, 77] {
+                let header = Header {
+                    kind,
+                    shape,
+                    control: 3,
+                    transaction,
+                    number,
+                };
+                let mut text = String::new();
+                header.write(&mut text);
+                assert_eq!(Header::parse(text.as_bytes()), Some(header), "{text}");
+            }
         }
         assert_eq!(Header::parse(b"c zz 0"), None);
         assert_eq!(Header::parse(b""), None);

@@ -1,7 +1,7 @@
 //! Kafka as a sink (capture) and as a source (apply).
 //!
 //! Read in this order: `connect` and `error` (clients), `lookup` and `topics` (what there is),
-//! `schemas`, `header`, `control`, `state` and `resume` (what Sluice says beside the rows),
+//! `schemas`, `header`, `control`, `bounds`, `state` and `resume` (what Sluice says beside the rows),
 //! `producer`, `table`, `session`, `write` and [`KafkaSink`] (rows to records), `topic`,
 //! `probe`, `barrier`, `consume` and [`KafkaSource`] (records to rows), `raw` and [`LetterTopic`]
 //! (records as they are), [`preflight`] (whether it can work at all). What a record
@@ -13,6 +13,7 @@
 //! everything since the last commit and are tried again by the caller.
 
 mod barrier;
+mod bounds;
 mod connect;
 mod consume;
 mod control;

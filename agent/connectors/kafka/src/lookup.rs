@@ -14,12 +14,13 @@ use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, KafkaResult},
+    message::Headers,
     types::RDKafkaErrorCode as Code,
 };
 use sluice_core::{Error, Reason, Result};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
-use crate::{connect::Context, error::code_of};
+use crate::{connect::Context, error::code_of, header::NAME};
 
 /// How long one question may take.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
@@ -46,6 +47,8 @@ pub(crate) struct Kept {
     pub(crate) offset: i64,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) value: Option<Vec<u8>>,
+    /// What Sluice says about it.
+    pub(crate) header: Option<Vec<u8>>,
 }
 
 impl Lookup {
@@ -58,6 +61,11 @@ impl Lookup {
     /// A client to which partitions end where the first open transaction begins.
     pub(crate) fn committed(config: ClientConfig, brokers: &str) -> Result<Self> {
         Self::with(config, brokers, "read_committed")
+    }
+
+    /// The same as this one, but it sees the ends of open transactions.
+    pub(crate) fn uncommitted(&self) -> Result<Self> {
+        Self::new(self.config.clone(), &self.brokers)
     }
 
     fn with(mut config: ClientConfig, brokers: &str, isolation: &str) -> Result<Self> {
@@ -135,8 +143,29 @@ impl Lookup {
         finished(self.begin_read(topic, from).await)
     }
 
-    /// The same, to be waited for in several goes.
+    /// The first committed record of a topic's only partition, from an offset on.
+    pub(crate) async fn first(&self, topic: &str, from: i64) -> Result<Option<Kept>> {
+        let (records, _) = finished(self.begin_reading(topic, from, 1).await)?;
+        Ok(records.into_iter().next())
+    }
+
+    /// Where the first record of a topic's only partition lies that is still there.
+    pub(crate) async fn begin(&self, topic: &str) -> Result<i64> {
+        let doing = format!("asking where topic {topic} begins");
+        let topic = topic.to_owned();
+        self.ask(&doing, move |consumer| {
+            let (low, _) = consumer.fetch_watermarks(&topic, 0, ANSWER_MAX)?;
+            Ok(low)
+        })
+        .await
+    }
+
+    /// As [`read`](Self::read), to be waited for in several goes.
     pub(crate) fn begin_read(&self, topic: &str, from: i64) -> Read {
+        self.begin_reading(topic, from, usize::MAX)
+    }
+
+    fn begin_reading(&self, topic: &str, from: i64, records_max: usize) -> Read {
         let mut config = self.config.clone();
         config.set("isolation.level", "read_committed");
         config.set("enable.partition.eof", "true");
@@ -144,7 +173,7 @@ impl Lookup {
         config.set("fetch.wait.max.ms", "20");
         let brokers = self.brokers.clone();
         let topic = topic.to_owned();
-        spawn_blocking(move || read(&config, &brokers, &topic, from))
+        spawn_blocking(move || read(&config, &brokers, (&topic, from), records_max))
     }
 
     async fn ask<T: Send + 'static>(
@@ -234,7 +263,17 @@ pub(crate) fn ends(
     Ok(ends)
 }
 
-fn read(config: &ClientConfig, brokers: &str, topic: &str, from: i64) -> Result<(Vec<Kept>, i64)> {
+fn said<M: Message>(message: &M) -> Option<&[u8]> {
+    let mut headers = message.headers()?.iter();
+    headers.find(|header| header.key == NAME)?.value
+}
+
+fn read(
+    config: &ClientConfig,
+    brokers: &str,
+    (topic, from): (&str, i64),
+    records_max: usize,
+) -> Result<(Vec<Kept>, i64)> {
     let doing = format!("reading topic {topic}");
     let consumer = consumer(config, brokers)?;
     let mut place = TopicPartitionList::new();
@@ -258,7 +297,11 @@ fn read(config: &ClientConfig, brokers: &str, topic: &str, from: i64) -> Result<
                     offset: message.offset(),
                     key: message.key().map(<[u8]>::to_vec),
                     value: message.payload().map(<[u8]>::to_vec),
+                    header: said(&message).map(<[u8]>::to_vec),
                 });
+                if records.len() >= records_max {
+                    return Ok((records, next));
+                }
             }
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok((records, next)),
             Some(Err(error)) if is_passing(&error) => {}

@@ -22,7 +22,7 @@ use crate::{
     lookup::{Lookup, blocking, consumer},
     producer::Producer,
     settings::Settings,
-    topics::{Declared, Finding, Purpose, Topics, findings},
+    topics::{Declared, Finding, Purpose, Topics, beside, findings},
 };
 
 /// Values of this size are common; a topic that takes less is worth a word.
@@ -109,11 +109,7 @@ async fn check_topics(
     let mut wrong = 0;
     let mut smallest: Option<(usize, &str)> = None;
     let mut missing = Vec::new();
-    for (name, purpose) in [
-        (own.schemas(), Purpose::Newest),
-        (own.control(), Purpose::Control),
-        (own.positions(), Purpose::Newest),
-    ] {
+    for (name, purpose) in beside(own) {
         let declared = Declared {
             partitions: 1,
             replication_factor: copies,

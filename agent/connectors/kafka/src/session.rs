@@ -11,6 +11,7 @@ use sluice_core::{Error, Position, Reason, Result, TableId, TableSchema};
 use tracing::{debug, info};
 
 use crate::{
+    bounds::Bounds,
     control::{Control, What},
     lookup::Lookup,
     producer::{Outgoing, Producer},
@@ -42,6 +43,8 @@ pub(crate) struct Session {
     pub(crate) passed: Written,
     /// Tables with copied rows since the committed position.
     pub(crate) copied: HashSet<TableId>,
+    /// Writes where the source's transactions begin and end, if that is wanted.
+    pub(crate) bounds: Option<Bounds>,
     /// When the open transaction began.
     pub(crate) began: Option<Instant>,
     pub(crate) stopped: HashSet<TableId>,
@@ -119,6 +122,7 @@ impl Session {
         let place = Place {
             log: position.log.clone(),
             written: self.skip.clone(),
+            ended: self.ended(),
         };
         self.store(Some(place), known).await?;
         self.passed = Written::default();
@@ -141,6 +145,21 @@ impl Session {
         Ok(())
     }
 
+    /// How many transactions have ended.
+    fn ended(&self) -> u64 {
+        let stored = self.state.place.as_ref().map_or(0, |place| place.ended);
+        self.bounds.as_ref().map_or(stored, Bounds::ended)
+    }
+
+    /// Writes the end of the transaction that is open.
+    pub(crate) async fn end_bounds(&mut self) -> Result<()> {
+        let controls = self.known.controls.values().sum();
+        match &mut self.bounds {
+            Some(bounds) => bounds.end(&self.producer, controls).await,
+            None => Ok(()),
+        }
+    }
+
     /// Commits inside a source transaction that takes too long, and goes on in a new transaction.
     pub(crate) async fn split(&mut self) -> Result<()> {
         let Some(place) = &self.state.place else {
@@ -150,6 +169,7 @@ impl Session {
         let place = Place {
             log: place.log.clone(),
             written: self.skip.clone().and(&self.passed),
+            ended: self.ended(),
         };
         let committed = Arc::clone(&self.state.known.tables);
         let mut known = self.known.clone();
@@ -219,6 +239,14 @@ impl Session {
                 .with_table(schema.id.clone())
                 .with_hint(hint))
         };
+        let own = &self.settings.kafka.topics;
+        if own.transactions && topic == own.transaction() {
+            let message = format!("topic {topic} holds the bounds of transactions");
+            return refused(
+                message,
+                "put {schema} into kafka.topic, or leave the table out",
+            );
+        }
         if let Some(other) = self.tables.other_of(topic, &schema.id) {
             let message = format!("table {other} is written to topic {topic} already");
             return refused(message, "give one of them another name by tables[].target");
@@ -276,6 +304,7 @@ impl Session {
             table: table.clone(),
             topic,
             offsets,
+            transaction: self.bounds.as_ref().map_or(0, Bounds::number),
             event,
         };
         let control_topic = settings.kafka.topics.control();

@@ -20,6 +20,7 @@ use sluice_core::{
 use tracing::info;
 
 use crate::{
+    bounds::Bounds,
     connect::client_config,
     control::What,
     format::codec,
@@ -31,7 +32,7 @@ use crate::{
     settings::Settings,
     state::State,
     table::Tables,
-    topics::{Declared, Purpose, Topics},
+    topics::{Declared, Topics, beside},
     write::{Buffers, Writer},
 };
 
@@ -115,7 +116,14 @@ impl KafkaSink {
             &self.secrets,
         )?;
         let skip = state.place.as_ref();
+        let bounds = if own.transactions {
+            let ended = skip.map_or(0, |place| place.ended);
+            Some(Bounds::new(&codec, own.transaction(), ended).await?)
+        } else {
+            None
+        };
         Ok(Session {
+            bounds,
             producer,
             lookup,
             topics,
@@ -191,11 +199,7 @@ impl KafkaSink {
 /// The topics beside the tables'.
 async fn ensure_own(settings: &Settings, lookup: &Lookup, topics: &Topics) -> Result<()> {
     let own = &settings.kafka.topics;
-    for (name, purpose) in [
-        (own.schemas(), Purpose::Newest),
-        (own.control(), Purpose::Control),
-        (own.positions(), Purpose::Newest),
-    ] {
+    for (name, purpose) in beside(own) {
         let declared = Declared {
             partitions: 1,
             replication_factor: settings.kafka.replication_factor.cast_signed(),

@@ -134,8 +134,8 @@ impl Source for KafkaSource {
         let reading = self.live()?;
         loop {
             reading.take().await?;
-            if let Some(batch) = finished(reading) {
-                return Ok(batch);
+            if let Some(events) = reading.hand_on() {
+                return Ok(ended(reading, events));
             }
             if !patterns.is_empty() && reading.discovered_at.elapsed() >= DISCOVERY {
                 reading.discover(&patterns).await?;
@@ -144,10 +144,10 @@ impl Source for KafkaSource {
                 // Further than before without a record: control events, or the end of the log.
                 continue;
             }
-            let moved = std::mem::take(&mut reading.moved);
+            let moved = !reading.is_inside() && std::mem::take(&mut reading.moved);
             if moved && reading.is_awaited() {
                 // The end of a transaction, if only of an empty one, is stored at once.
-                return Ok(ended(reading));
+                return Ok(ended(reading, Vec::new()));
             }
             if moved || reading.told_at.elapsed() >= HEARTBEAT {
                 return Ok(batch_of(reading, Vec::new(), None));
@@ -200,14 +200,11 @@ impl Source for KafkaSource {
     }
 }
 
-/// The batch that is gathered, ended by a boundary.
-fn finished(reading: &mut Reading) -> Option<SourceBatch> {
-    (!reading.events.is_empty()).then(|| ended(reading))
-}
-
-fn ended(reading: &mut Reading) -> SourceBatch {
-    let mut events = std::mem::take(&mut reading.events);
-    reading.size_bytes = 0;
+/// A batch of events, ended by a boundary unless the last transaction goes on.
+fn ended(reading: &mut Reading, mut events: Vec<ChangeEvent>) -> SourceBatch {
+    if reading.is_inside() {
+        return batch_of(reading, events, None);
+    }
     let newest = reading.newest.clone();
     let end = newest.unwrap_or_else(|| {
         Arc::new(Transaction {
@@ -228,10 +225,12 @@ fn batch_of(
     commit_time_micros: Option<i64>,
 ) -> SourceBatch {
     reading.told_at = Instant::now();
+    // Inside of a transaction nothing may be stored.
+    let is_boundary = !reading.is_inside();
     SourceBatch {
         events,
-        position: Some(reading.position()),
-        watermark: Some(Watermark {
+        position: is_boundary.then(|| reading.position()),
+        watermark: is_boundary.then(|| Watermark {
             server: server(),
             offset: reading.passed(),
         }),

@@ -11,7 +11,7 @@ use sluice_core::{
     Error, LogPosition, Position, Reason, Requests, Result, SnapshotState, TableId, TableState,
 };
 
-use crate::{lookup::Kept, resume::Written};
+use crate::{control::is_zero, lookup::Kept, resume::Written};
 
 /// The newest place in the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ pub(crate) struct Place {
     /// What is written behind it.
     #[serde(default, skip_serializing_if = "Written::is_empty")]
     pub(crate) written: Written,
+    /// How many transactions have ended, where they have bounds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) ended: u64,
 }
 
 /// What is known of the tables.

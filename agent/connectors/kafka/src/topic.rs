@@ -38,10 +38,15 @@ pub(crate) struct Partition {
     pub(crate) empty_until: i64,
     /// Where the partition ended when it was asked last.
     pub(crate) end: i64,
+    /// Where it ended then with all that was in it, committed or not, if that was asked.
+    pub(crate) high: Option<i64>,
     /// When the change of the last record was committed at the source.
     pub(crate) newest_micros: i64,
-    /// Records that wait for a control event, in order.
+    /// Records that wait for a control event or for their transaction, in order.
     pub(crate) held: VecDeque<OwnedMessage>,
+    /// About how many bytes these take.
+    pub(crate) held_bytes: usize,
+    pub(crate) is_paused: bool,
 }
 
 impl Partition {
@@ -134,6 +139,16 @@ impl ReadTopics {
         };
         if let Some(partition) = self.topics[index].partitions.get_mut(number as usize) {
             partition.end = end;
+        }
+    }
+
+    /// Notes where a partition ends with all that is in it.
+    pub(crate) fn set_high(&mut self, name: &str, number: i32, high: i64) {
+        let Some(index) = self.find(name) else {
+            return;
+        };
+        if let Some(partition) = self.topics[index].partitions.get_mut(number as usize) {
+            partition.high = Some(high);
         }
     }
 

@@ -11,6 +11,7 @@ use rdkafka::{
     config::FromClientConfigAndContext,
     types::RDKafkaErrorCode as Code,
 };
+use sluice_agent_api::kafka::OwnTopics;
 use sluice_core::{Error, Reason, Result, TableId, TableSchema};
 use tracing::{info, warn};
 
@@ -33,6 +34,8 @@ pub(crate) enum Purpose {
     Keyless,
     /// What is no row; all of it is kept.
     Control,
+    /// Bounds of transactions: kept as long as every change is.
+    Bounds,
     /// Shapes or positions: the newest of each key is kept.
     Newest,
     /// Records that could not be applied; all of them are kept.
@@ -62,6 +65,12 @@ impl Purpose {
             Self::Keyless | Self::Control | Self::Letters => vec![
                 own("cleanup.policy", "delete"),
                 own("retention.ms", "-1"),
+                own("retention.bytes", "-1"),
+                size,
+            ],
+            Self::Bounds => vec![
+                own("cleanup.policy", "delete"),
+                own("retention.ms", WEEK_MS),
                 own("retention.bytes", "-1"),
                 size,
             ],
@@ -276,7 +285,10 @@ pub(crate) fn findings(
             "kafka-configs --alter --entity-type topics --entity-name {name} --add-config {setting}"
         )
     };
-    let is_own = matches!(declared.purpose, Purpose::Control | Purpose::Newest);
+    let is_own = matches!(
+        declared.purpose,
+        Purpose::Control | Purpose::Bounds | Purpose::Newest
+    );
     if is_own && partitions != 1 {
         let message = format!("topic {name} has {partitions} partitions and must have one");
         let error = Error::new(Reason::InvalidConfig, message);
@@ -297,7 +309,7 @@ pub(crate) fn findings(
     };
     let compacted = policy.contains("compact");
     if compacted && !matches!(declared.purpose, Purpose::Keyed | Purpose::Newest) {
-        let message = format!("topic {name} is compacted, but its records need have no key");
+        let message = format!("topic {name} is compacted, but every record of it counts");
         let error = Error::new(Reason::TargetIncompatible, message);
         findings.push(Finding::Wrong(
             error.with_hint(alter("cleanup.policy=delete")),
@@ -305,7 +317,7 @@ pub(crate) fn findings(
     }
     let deletes = policy.contains("delete");
     let retention = settings.get("retention.ms").map(String::as_str);
-    if deletes && retention != Some("-1") {
+    if deletes && retention != Some("-1") && declared.purpose != Purpose::Bounds {
         let until = retention.unwrap_or("the broker's");
         findings.push(Finding::Odd(
             format!("topic {name} loses records after {until} ms"),
@@ -331,9 +343,22 @@ fn check_name(name: &str) -> Result<()> {
     ))
 }
 
+/// The topics beside the tables', and what each is for.
+pub(crate) fn beside(own: &OwnTopics) -> Vec<(String, Purpose)> {
+    let mut topics = vec![
+        (own.schemas(), Purpose::Newest),
+        (own.control(), Purpose::Control),
+        (own.positions(), Purpose::Newest),
+    ];
+    if own.transactions {
+        topics.push((own.transaction(), Purpose::Bounds));
+    }
+    topics
+}
+
 /// The topic of a table, in which characters that topics can't have are replaced by `_`, as
 /// Debezium does.
-pub(crate) fn topic_of(topics: &sluice_agent_api::kafka::OwnTopics, table: &TableId) -> String {
+pub(crate) fn topic_of(topics: &OwnTopics, table: &TableId) -> String {
     let name = topics.table(&table.schema, &table.name);
     let legal = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-');
     let letters = name.chars();

@@ -15,6 +15,7 @@ use sluice_core::{
 };
 
 use crate::{
+    bounds::Bounds,
     control::What,
     header::{Header, Kind},
     partition::partition_of,
@@ -96,7 +97,9 @@ impl<'a> Writer<'a> {
             ChangeEvent::Row(change) => {
                 let (id, ordinal) = (&change.transaction.id, change.ordinal);
                 let is_written = self.is_written(id, Some(ordinal));
-                if !is_written {
+                if is_written {
+                    self.count_written(change);
+                } else {
                     self.row(change).await?;
                 }
                 self.session.passed.change(id, ordinal);
@@ -120,6 +123,7 @@ impl<'a> Writer<'a> {
             ChangeEvent::TransactionEnd(transaction) => {
                 let is_written = self.is_written(&transaction.id, None);
                 let session = &mut *self.session;
+                session.end_bounds().await?;
                 session.passed.end(&transaction.id);
                 session.unfinished.clear();
                 if !is_written {
@@ -148,6 +152,37 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Counts the records of a change that an earlier session wrote.
+    fn count_written(&mut self, change: &RowChange) {
+        let session = &mut *self.session;
+        let is_whole = session.skip.has_whole(&change.transaction.id);
+        let Some(bounds) = session.bounds.as_mut().filter(|_| !is_whole) else {
+            return;
+        };
+        let table = &change.table;
+        let topic = topic_of(&session.settings.kafka.topics, &table.id);
+        let records = match &change.operation {
+            RowOperation::Update { before, after } if moves(table, before, after) => 2,
+            _ => 1,
+        };
+        bounds.count_written(&change.transaction, &table.id, &topic, records);
+    }
+
+    /// Writes where the transaction begins, if a change of it is the first to be written.
+    async fn begin_bounds(&mut self, transaction: &Transaction) -> Result<()> {
+        let other = |bounds: &Bounds| bounds.is_inside_other(&transaction.id);
+        if self.session.bounds.as_ref().is_some_and(other) {
+            // Its end was not shown, but another one began.
+            self.session.end_bounds().await?;
+        }
+        self.session.begin()?;
+        let session = &mut *self.session;
+        match &mut session.bounds {
+            Some(bounds) => bounds.begin(&session.producer, transaction).await,
+            None => Ok(()),
+        }
+    }
+
     /// Commits a piece when the transaction is old.
     async fn look(&mut self) -> Result<()> {
         self.rows += 1;
@@ -160,6 +195,9 @@ impl<'a> Writer<'a> {
     async fn row(&mut self, change: &RowChange) -> Result<()> {
         if self.session.tables.ready(&change.table).is_none() {
             self.session.ready_for_rows(&change.table).await?;
+        }
+        if self.session.bounds.is_some() {
+            self.begin_bounds(&change.transaction).await?;
         }
         let transaction = Some((change.transaction.id.as_str(), change.ordinal));
         let meta = meta(&change.transaction, change.ordinal, self.now_micros);
@@ -264,7 +302,10 @@ impl<'a> Writer<'a> {
     async fn record(&mut self, schema: &Arc<TableSchema>, change: &Change<'_>) -> Result<()> {
         self.session.begin()?;
         let Session {
-            tables, producer, ..
+            tables,
+            producer,
+            bounds,
+            ..
         } = &mut *self.session;
         let Some(table) = tables.ready(schema) else {
             return Err(Error::new(
@@ -278,12 +319,23 @@ impl<'a> Writer<'a> {
         if let Some(row) = change.after.or(change.before) {
             table.writer.key(row, key);
         }
+        let mut meta = change.meta;
+        let mut number = 0;
+        if let Some(bounds) = bounds {
+            number = bounds.number();
+            if let Some((id, _)) = change.transaction {
+                let ordinals = bounds.ordinals(&table.schema.id, &table.topic);
+                meta.transaction = Some(id);
+                meta.ordinal = ordinals.total;
+                meta.table_ordinal = ordinals.table;
+            }
+        }
         let lost = table.writer.value(
             &Record {
                 op: operation(change.kind),
                 before: change.before,
                 after: change.after,
-                meta: change.meta,
+                meta,
             },
             value,
         );
@@ -292,6 +344,7 @@ impl<'a> Writer<'a> {
             shape: table.fingerprint,
             control: table.control,
             transaction: change.transaction,
+            number,
         };
         said.write(header);
         let size = key.len() + value.len() + header.len() + OVERHEAD_BYTES;
@@ -308,6 +361,9 @@ impl<'a> Writer<'a> {
             lost: lost.as_str(),
         };
         producer.send(&outgoing).await?;
+        if let Some(bounds) = bounds.as_mut().filter(|_| change.transaction.is_some()) {
+            bounds.count();
+        }
         if change.kind == Kind::Delete && key.is_some() && outgoing.value.is_some() {
             said.kind = Kind::Tombstone;
             let mut text = String::new();

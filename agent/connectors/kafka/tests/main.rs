@@ -12,3 +12,4 @@ mod letters;
 mod preflight;
 mod round_trip;
 mod shared;
+mod transactions;

@@ -79,6 +79,7 @@ impl Stand {
                     name: name.clone(),
                     source: name,
                     topic: "{source}.{schema}.{table}".into(),
+                    transactions: false,
                 },
                 is_transport: true,
                 partitions: 4,

@@ -131,6 +131,13 @@ fn kafka_as_a_replica_is_not_the_transport() {
     assert_eq!(config.target_subject(), "ReplicaSink/shop-pg");
     assert_eq!(kafka.topics.positions(), "shop-pg.sluice.positions");
 
+    let whole = changed(
+        published.clone(),
+        &[("/spec/kafka/transactions", json!(true))],
+    );
+    assert!(convert(source(), whole.clone()).is_ok());
+    assert!(refusal(captured(), whole).contains("spec.kafka.transactions: needs transactions"));
+
     let same = changed(
         published.clone(),
         &[("/spec/kafka/topic", json!("{source}.{schema}.{table}"))],
@@ -220,8 +227,28 @@ fn what_contradicts_itself_is_refused() {
     }
     let several = changed(sink(), &[("/spec/replicas", json!(2))]);
     assert!(refusal(foreign(), several).contains("spec.replicas: must be 1 with kafkaTopics"));
+    let whole = changed(captured(), &[("/spec/kafka/transactions", json!(true))]);
+    let several = changed(sink(), &[("/spec/replicas", json!(2))]);
+    assert!(
+        refusal(whole, several).contains("spec.replicas: must be 1 where the ReplicationSource")
+    );
     let none = changed(foreign(), &[("/spec/kafkaTopics/topics", json!([]))]);
     assert!(refusal(none, sink()).contains("spec.kafkaTopics.topics: must name"));
+}
+
+#[test]
+fn both_agents_know_of_transactions() {
+    let whole = changed(captured(), &[("/spec/kafka/transactions", json!(true))]);
+    let SinkSystem::Kafka(written) = &capture(whole.clone()).sink.system else {
+        panic!("not Kafka")
+    };
+    assert!(written.topics.transactions);
+    assert_eq!(written.topics.transaction(), "shop.transaction");
+    let config = convert(whole, sink()).unwrap();
+    let KafkaTopics::Own(read) = &reads(&config).topics else {
+        panic!("not its own topics")
+    };
+    assert_eq!(*read, written.topics);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::{
     schemas::Shapes,
 };
 
-use super::Reading;
+use super::{Reading, order::Turn};
 
 /// What is known of the control topic.
 pub(super) struct Controls {
@@ -28,6 +28,11 @@ pub(super) struct Controls {
     pub(super) tables: BTreeMap<TableId, Arc<TableSchema>>,
     /// The numbers that records carried after the events that were passed on before the start, by topic.
     pub(super) numbers: HashMap<String, u64>,
+    /// The number of each topic's last event that was passed on, before the start or since, whether the
+    /// topic is read or not.
+    passed: HashMap<String, u64>,
+    /// The sum of these.
+    pub(super) sum: u64,
 }
 
 impl Reading {
@@ -105,7 +110,12 @@ impl Reading {
             .controls
             .as_ref()
             .map_or("", |controls| &controls.topic);
-        own.all(|(topic, offsets)| self.topics.has_passed(topic, offsets))
+        let is_early = self
+            .transactions
+            .as_ref()
+            .is_some_and(|known| !known.order.allows(Turn::before(control.transaction)));
+        !is_early
+            && own.all(|(topic, offsets)| self.topics.has_passed(topic, offsets))
             && (behind.is_empty() || self.barrier.lets_pass((topic, offset), &behind))
     }
 }
@@ -121,6 +131,8 @@ impl Controls {
             next,
             tables: BTreeMap::new(),
             numbers: HashMap::new(),
+            passed: HashMap::new(),
+            sum: 0,
         }
     }
 
@@ -136,6 +148,8 @@ impl Controls {
 
     /// Takes note of an event's effect on the shapes.
     fn note(&mut self, control: &Control, shapes: &Shapes) {
+        note_number(&mut self.passed, control);
+        self.sum = self.passed.values().sum();
         let after = shape_after(self.tables.get(&control.table), control, shapes);
         self.tables.remove(&control.table);
         if let Some(after) = after {

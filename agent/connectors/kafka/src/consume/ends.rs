@@ -21,6 +21,7 @@ impl Reading {
         }
         let sum = ends.values().map(|end| (*end).max(0) as u128).sum();
         self.goals = ends.into_iter().collect();
+        self.ask_high().await?;
         Ok(sum)
     }
 

@@ -17,13 +17,13 @@ use crate::{
     topic::Topic,
 };
 
-use super::Reading;
+use super::{Reading, order::Turn};
 
 /// What became of a record.
 pub(super) enum Taken {
     /// It is an event now, or nothing.
     Done,
-    /// It waits for a control event.
+    /// It waits for a control event, or for its transaction's turn.
     Held,
     /// It waits for a schema.
     Stuck,
@@ -38,6 +38,14 @@ impl Reading {
         if let Some(said) = &said {
             if said.control > self.topics.get(index).control && self.controls.is_some() {
                 return Ok(Taken::Held);
+            }
+            if let Some(transactions) = &mut self.transactions {
+                let turn = Turn::of(said);
+                if !transactions.order.allows(turn) {
+                    let number = message.partition() as usize;
+                    transactions.order.wait(turn, index, number);
+                    return Ok(Taken::Held);
+                }
             }
             known = self.shapes.get(said.shape).cloned();
             if known.is_none() && self.controls.is_some() {
@@ -127,6 +135,11 @@ impl Reading {
         said: Option<Header<'_>>,
         decoded: Option<Decoded>,
     ) {
+        if let (Some(transactions), Some(said)) = (&mut self.transactions, &said)
+            && transactions.order.count(said, message.topic())
+        {
+            self.advance();
+        }
         let topic = self.topics.get_mut(index);
         topic.partitions[message.partition() as usize].next = message.offset() + 1;
         let Some(decoded) = decoded else {
@@ -187,7 +200,7 @@ impl Reading {
 }
 
 /// What Sluice says about a record, and what the format could not say.
-fn headers<M: Message>(message: &M) -> (Option<&[u8]>, Option<&str>) {
+pub(super) fn headers<M: Message>(message: &M) -> (Option<&[u8]>, Option<&str>) {
     let (mut said, mut lost) = (None, None);
     if let Some(headers) = message.headers() {
         for header in headers.iter() {
