@@ -4,6 +4,7 @@
 mod faults;
 mod harness;
 mod install;
+mod kafka;
 mod lifecycle;
 mod orders;
 mod rights;

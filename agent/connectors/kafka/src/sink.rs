@@ -6,7 +6,7 @@
 //! again: its producer goes, and the brokers drop what it had written.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     hash::{BuildHasher, RandomState},
     sync::Arc,
 };
@@ -278,6 +278,11 @@ impl Sink for KafkaSink {
         session.commit(position).await?;
         self.live = Some(session);
         Ok(())
+    }
+
+    fn topics(&self) -> Arc<BTreeMap<String, u32>> {
+        let session = self.live.as_ref();
+        session.map_or_else(Arc::default, |session| session.tables.topics())
     }
 
     async fn durable(&mut self) -> Result<Option<Position>> {

@@ -179,13 +179,15 @@ impl Source for KafkaSource {
     }
 
     async fn log_end(&mut self) -> Result<LogEnd> {
-        let offset = self.live()?.ask_ends().await?;
+        let reading = self.live()?;
+        let offset = reading.ask_ends().await?;
         Ok(LogEnd {
             watermark: Watermark {
-                server: server(),
+                server: reading.measure(),
                 offset,
             },
             log_files: Vec::new(),
+            partitions: reading.partition_ends(),
             retention_seconds: None,
         })
     }
@@ -223,13 +225,9 @@ fn batch_of(
         events,
         position: Some(reading.position()),
         watermark: Some(Watermark {
-            server: server(),
+            server: reading.measure(),
             offset: reading.passed(),
         }),
         commit_time_micros,
     }
-}
-
-fn server() -> Arc<str> {
-    Arc::from("kafka")
 }
