@@ -404,7 +404,10 @@ mod tests {
                 "no line {line} in\n{page}"
             );
         }
-        assert!(!page.contains("lag_records{topic=\"shop.b\""), "it is written");
+        assert!(
+            !page.contains("lag_records{topic=\"shop.b\""),
+            "it is written"
+        );
         assert!(
             !page.contains("sluice_lag_bytes{"),
             "what is unknown has no sample"

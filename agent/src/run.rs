@@ -81,7 +81,7 @@ pub(crate) fn statuses(pipelines: &[Watched]) -> Vec<AgentStatus> {
 }
 
 /// The pipelines before their start.
-fn watch(running: &[Pipeline]) -> Arc<[Watched]> {
+fn observed(running: &[Pipeline]) -> Arc<[Watched]> {
     let place_of = |name: &String| {
         let mut all = running.iter();
         all.position(|one| one.config.is_capture() && one.config.pipeline == *name)
@@ -115,7 +115,7 @@ pub(crate) async fn run(
         ));
     }
     let running: Vec<Pipeline> = running.into_iter().flat_map(Pipeline::replicas).collect();
-    let watched = watch(&running);
+    let watched = observed(&running);
     if let Some(address) = arguments.listen {
         let listener = TcpListener::bind(address)
             .await
@@ -129,7 +129,11 @@ pub(crate) async fn run(
         downstream: BTreeMap::new(),
     };
     for (pipeline, watched) in running.into_iter().zip(&*watched) {
-        if let Some(capture) = pipeline.upstream.as_ref().filter(|_| watched.capture.is_some()) {
+        if let Some(capture) = pipeline
+            .upstream
+            .as_ref()
+            .filter(|_| watched.capture.is_some())
+        {
             watched.progress.hold_sync();
             let downstream = crew.downstream.entry(capture.clone()).or_default();
             downstream.push(Arc::clone(&watched.progress));

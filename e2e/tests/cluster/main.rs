@@ -1,5 +1,5 @@
-//! What needs the cluster of `e2e/cluster`: `eval "$(e2e/cluster up)"` first. These tests fail when it
-//! isn't there.
+//! What needs the cluster of `e2e/cluster`: `eval "$(e2e/cluster up)"` first, and
+//! `eval "$(e2e/cluster databases kafka registry)"`. These tests fail when it isn't there.
 
 mod faults;
 mod harness;

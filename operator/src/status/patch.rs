@@ -45,7 +45,12 @@ struct View<'a> {
     /// Topics and their partitions.
     kafka: Option<(i32, i32)>,
     /// What is left, as a whole: identity and counts that change rarely.
-    rest: (Option<i64>, Option<&'a str>, [Option<i32>; 2], Option<&'a str>),
+    rest: (
+        Option<i64>,
+        Option<&'a str>,
+        [Option<i32>; 2],
+        Option<&'a str>,
+    ),
 }
 
 /// A status that can be weighed.

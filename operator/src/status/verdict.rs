@@ -52,7 +52,12 @@ pub(crate) struct Trouble {
 
 impl Verdict {
     /// Something that is as it should be, or passes by itself.
-    pub(super) fn calm(truth: Truth, reason: &str, phase: Phase, message: impl Into<String>) -> Self {
+    pub(super) fn calm(
+        truth: Truth,
+        reason: &str,
+        phase: Phase,
+        message: impl Into<String>,
+    ) -> Self {
         Self {
             truth,
             reason: reason.to_owned(),

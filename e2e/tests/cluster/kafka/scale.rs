@@ -26,7 +26,7 @@ async fn agents_are_scaled_up_and_down_under_load() -> Result<()> {
     let writers = Writers::start_with(&fed.shop, options).await?;
     scaled(&fed, 3).await?;
     fed.mysql
-        .exec("ALTER TABLE orders ADD COLUMN scaled int DEFAULT 3")
+        .exec("ALTER TABLE accounts ADD COLUMN scaled int DEFAULT 3")
         .await?;
     scaled(&fed, 1).await?;
     writers.stop().await?;

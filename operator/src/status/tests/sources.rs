@@ -67,9 +67,7 @@ fn text(status: &ReplicationSourceStatus) -> String {
     ];
     let kafka = status.kafka.as_ref();
     lines.extend(kafka.map(|kafka| format!("kafka: {}", json(kafka))));
-    lines.extend([
-        format!("rate: {}", json(&status.rate)),
-    ]);
+    lines.extend([format!("rate: {}", json(&status.rate))]);
     lines.extend(
         status
             .last_error
