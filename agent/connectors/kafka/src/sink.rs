@@ -12,7 +12,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use sluice_agent_api::{SecretStore, kafka::KafkaConfig};
+use sluice_agent_api::{
+    SecretStore,
+    kafka::{KafkaConfig, OwnTopics},
+};
 use sluice_core::{
     Batch, ChangeEvent, Class, Error, Position, Reason, Result, Sink, TableId, TableSchema,
     TableState, WriteOutcome,
@@ -31,7 +34,7 @@ use crate::{
     settings::Settings,
     state::State,
     table::Tables,
-    topics::{Declared, Purpose, Topics},
+    topics::{Declared, Purpose, Topics, topic_of},
     write::{Buffers, Writer},
 };
 
@@ -113,6 +116,7 @@ impl KafkaSink {
             &own.source,
             &self.secrets,
         )?;
+        let written = written(&lookup, own, &state).await?;
         let skip = state.place.as_ref();
         Ok(Session {
             producer,
@@ -120,7 +124,7 @@ impl KafkaSink {
             topics,
             codec,
             shapes,
-            tables: Tables::default(),
+            tables: Tables::of_topics(written),
             known: state.known.clone(),
             skip: skip.map_or_else(Written::default, |place| place.written.clone()),
             passed: Written::default(),
@@ -189,6 +193,18 @@ impl KafkaSink {
         };
         session.control(&table.id, event).await
     }
+}
+
+/// The topics of tables that were written before, with their numbers of partitions.
+async fn written(lookup: &Lookup, own: &OwnTopics, state: &State) -> Result<BTreeMap<String, u32>> {
+    let mut counts = lookup.topics().await?;
+    let tables = state.known.shapes.keys();
+    let topics = tables.filter_map(|table| {
+        let topic = topic_of(own, table);
+        let count = counts.remove(&topic)?;
+        Some((topic, count.cast_unsigned()))
+    });
+    Ok(topics.collect())
 }
 
 /// The topics beside the tables'.

@@ -35,6 +35,14 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
+    /// None that is ready; these topics are known to be theirs.
+    pub(crate) fn of_topics(topics: BTreeMap<String, u32>) -> Self {
+        Self {
+            topics: Arc::new(topics),
+            ..Self::default()
+        }
+    }
+
     /// The table that is ready to take rows of exactly this shape.
     pub(crate) fn ready(&mut self, schema: &Arc<TableSchema>) -> Option<&mut Table> {
         let is_last = |table: &Table| Arc::ptr_eq(&table.schema, schema);

@@ -15,7 +15,7 @@ use sluice_e2e::{
 
 use super::fed::{Fed, PATIENCE, SINK};
 
-/// How soon both must tell the truth.
+/// How soon both must tell that the brokers are gone.
 const TRUTH_AT_MOST: Duration = Duration::from_secs(15);
 
 fn message(object: &impl serde::Serialize) -> String {
@@ -41,7 +41,7 @@ async fn a_sink_is_not_ready_while_its_capture_is_silent() -> Result<()> {
     let took = since.elapsed();
     let said = message(&sink);
     println!("SourceNotReady after {took:.1?}: {said}");
-    ensure!(took <= TRUTH_AT_MOST, "it took {took:?}");
+    ensure!(took <= crate::orders::TRUTH_AT_MOST, "it took {took:?}");
     for words in [&fed.source, "AgentUnreachable"] {
         ensure!(said.contains(words), "no {words} in: {said}");
     }
