@@ -15,6 +15,7 @@ use sluice_e2e::{
 
 use super::fed::{Fed, PATIENCE, SINK};
 
+const CHANGE: &str = "UPDATE counters SET x = x + 1";
 /// How soon both must tell that the brokers are gone.
 const TRUTH_AT_MOST: Duration = Duration::from_secs(15);
 
@@ -31,8 +32,7 @@ async fn a_sink_is_not_ready_while_its_capture_is_silent() -> Result<()> {
     let pod = fed.capture_pod();
     fed.namespace.signal(&pod, "SIGSTOP").await?;
     let since = Instant::now();
-    let shop = ["UPDATE counters SET x = x + 1"];
-    fed.mysql.exec(shop[0]).await?;
+    fed.mysql.exec(CHANGE).await?;
     fed.wait_source("False", Some("AgentUnreachable"), PATIENCE)
         .await?;
     let sink = fed
@@ -42,7 +42,7 @@ async fn a_sink_is_not_ready_while_its_capture_is_silent() -> Result<()> {
     let said = message(&sink);
     println!("SourceNotReady after {took:.1?}: {said}");
     ensure!(took <= crate::orders::TRUTH_AT_MOST, "it took {took:?}");
-    for words in [&fed.source, "AgentUnreachable"] {
+    for words in [fed.source.as_str(), "AgentUnreachable"] {
         ensure!(said.contains(words), "no {words} in: {said}");
     }
     let lag = sink.status.and_then(|status| status.lag);
@@ -59,7 +59,7 @@ async fn a_sink_is_not_ready_while_its_capture_is_silent() -> Result<()> {
     let said = message(&sink);
     ensure!(said.contains("Paused"), "{said}");
     fed.namespace.wait_gone::<Pod>(&pod, PATIENCE).await?;
-    fed.mysql.exec(shop[0]).await?;
+    fed.mysql.exec(CHANGE).await?;
     paused(&fed, false).await?;
     fed.flows().await
 }
@@ -81,7 +81,7 @@ async fn brokers_that_are_gone_are_told_by_source_and_sink() -> Result<()> {
     fed.start().await?;
     own.kill(Kind::Kafka).await?;
     let since = Instant::now();
-    fed.mysql.exec("UPDATE counters SET x = x + 1").await?;
+    fed.mysql.exec(CHANGE).await?;
     let source = fed.wait_source("False", None, PATIENCE).await?;
     let told_by_source = since.elapsed();
     let sink = fed.wait_sink(SINK, "False", None, PATIENCE).await?;
