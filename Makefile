@@ -7,6 +7,7 @@ SERVERS := eval "$$(e2e/servers up)"
 CLUSTER := eval "$$(e2e/cluster up)" && eval "$$(e2e/cluster databases)"
 # What the tests through Kafka need beside.
 TRANSPORT := eval "$$(e2e/servers up kafka registry connect)"
+CLUSTER_TRANSPORT := eval "$$(e2e/cluster databases kafka registry)"
 INTEGRATION := --features sluice-mysql/integration,sluice-postgres/integration,sluice-kafka/integration,sluice-e2e/kafka
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -27,7 +28,7 @@ cluster-demo: build ## The same on a real Kubernetes cluster of one node: chart,
 test: check ## Everything: lints, unit tests, and every test on real servers.
 	cargo build --workspace --bins --tests --examples $(INTEGRATION)
 	@date +'%T starting the servers'
-	@export SLUICE_BIN_DIR=$(TARGET)/debug && $(SERVERS) && $(TRANSPORT) && $(CLUSTER) && date +'%T testing' && cargo test --workspace $(INTEGRATION)
+	@export SLUICE_BIN_DIR=$(TARGET)/debug && $(SERVERS) && $(TRANSPORT) && $(CLUSTER) && $(CLUSTER_TRANSPORT) && date +'%T testing' && cargo test --workspace $(INTEGRATION)
 
 .PHONY: check
 check: ## Formatting, lints and documentation; needs no server.

@@ -16,7 +16,10 @@ use sluice_agent_api::{
 use sluice_core::Error;
 use sluice_pipeline::Finish;
 
-use crate::{run::Watched, screen::Screen};
+use crate::{
+    run::{Watched, statuses},
+    screen::Screen,
+};
 
 const LINE_EVERY: Duration = Duration::from_secs(10);
 /// Room for what changes all the time, so that columns stay where they are.
@@ -55,7 +58,7 @@ impl Display {
 
     /// Shows the present state.
     pub(crate) fn update(&mut self) {
-        let statuses: Vec<AgentStatus> = self.pipelines.iter().map(Watched::status).collect();
+        let statuses = statuses(&self.pipelines);
         if self.screen.is_live() {
             self.screen.draw(clipped(table(&statuses)));
         } else {

@@ -15,7 +15,6 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde_json::json;
-use sluice_agent_api::AgentStatus;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -23,7 +22,10 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::{metrics, run::Watched};
+use crate::{
+    metrics,
+    run::{Watched, statuses},
+};
 
 /// A loop that has not turned for this long, although it waits for neither end, does not come back by
 /// itself: `/healthz` fails, so that Kubernetes restarts the agent.
@@ -133,10 +135,6 @@ fn readyz(pipelines: &[Watched]) -> Response<Full<Bytes>> {
         return response(StatusCode::OK, TEXT, "ok\n".to_owned());
     }
     response(StatusCode::SERVICE_UNAVAILABLE, TEXT, waiting.concat())
-}
-
-fn statuses(pipelines: &[Watched]) -> Vec<AgentStatus> {
-    pipelines.iter().map(Watched::status).collect()
 }
 
 fn response(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {

@@ -11,6 +11,8 @@ use sluice_agent_api::{
 const LAG_SECONDS: &str = "sluice_lag_seconds";
 const LAG_BYTES: &str = "sluice_lag_bytes";
 const LAG_RECORDS: &str = "sluice_lag_records";
+const CONSUMER_LAG: &str = "sluice_kafka_consumer_lag_records";
+const PARTITIONS: &str = "sluice_kafka_partitions";
 const ROWS_APPLIED: &str = "sluice_rows_applied_total";
 const SNAPSHOT_PERCENT: &str = "sluice_snapshot_percent";
 const TABLES: &str = "sluice_tables";
@@ -27,6 +29,8 @@ const BUILD: &str = "sluice_build_info";
 
 /// The most columns that get a series of their own; the rest are counted together.
 const NULLED_COLUMNS_MAX: usize = 100;
+/// The same of topics.
+const TOPICS_MAX: usize = 1_000;
 
 const PHASES: [Phase; 5] = [
     Phase::Pending,
@@ -62,6 +66,7 @@ pub(crate) fn render(pipelines: &[AgentStatus]) -> String {
         "Records of the source's topics that are not applied.",
         |status| status.lag.records.map(|records| records as f64),
     );
+    kafka(&mut page);
     page.each(
         ROWS_APPLIED,
         "counter",
@@ -145,6 +150,43 @@ pub(crate) fn render(pipelines: &[AgentStatus]) -> String {
     page.head(BUILD, "gauge", "The agent's version.");
     page.sample(BUILD, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     page.text
+}
+
+/// Topics that are read or written.
+fn kafka(page: &mut Page<'_>) {
+    page.labelled(
+        PARTITIONS,
+        "gauge",
+        "Partitions that the agent reads or writes.",
+        "topic",
+        |status| {
+            let topics = status.topics.iter();
+            by_topic(topics.map(|(name, topic)| (name, u64::from(topic.partitions))))
+        },
+    );
+    page.labelled(
+        CONSUMER_LAG,
+        "gauge",
+        "Records of a topic that are not applied.",
+        "topic",
+        |status| {
+            let topics = status.topics.iter();
+            by_topic(topics.filter_map(|(name, topic)| Some((name, topic.lag_records?))))
+        },
+    );
+}
+
+/// Counts by topic, as far as there is room for topics.
+fn by_topic<'a>(topics: impl Iterator<Item = (&'a String, u64)>) -> Vec<(String, f64)> {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for (index, (topic, count)) in topics.enumerate() {
+        let label = if index < TOPICS_MAX { topic } else { "other" };
+        *counts.entry(label).or_default() += count;
+    }
+    let named = counts.into_iter();
+    named
+        .map(|(topic, count)| (topic.to_owned(), count as f64))
+        .collect()
 }
 
 /// Ends that give no answer, and copies that were asked for.
@@ -286,9 +328,16 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use sluice_agent_api::status::{Lag, LastError, Stall, TableStatus};
+    use sluice_agent_api::status::{Lag, LastError, Stall, TableStatus, TopicStatus};
 
     use super::*;
+
+    fn topic(partitions: u32, lag_records: Option<u64>) -> TopicStatus {
+        TopicStatus {
+            partitions,
+            lag_records,
+        }
+    }
 
     fn status() -> AgentStatus {
         let table = |phase: &str| TableStatus {
@@ -306,6 +355,10 @@ mod tests {
                 bytes: None,
                 records: None,
             },
+            topics: BTreeMap::from([
+                ("shop.a".into(), topic(6, Some(12))),
+                ("shop.b".into(), topic(2, None)),
+            ]),
             rows_total: 7,
             tables: BTreeMap::from([
                 ("a.b".into(), table("Streaming")),
@@ -334,6 +387,8 @@ mod tests {
         let labels = r#"pipeline="prod/shop-pg",source="shop",sink="shop-pg""#;
         for line in [
             format!("sluice_lag_seconds{{{labels}}} 0.25"),
+            format!("sluice_kafka_partitions{{{labels},topic=\"shop.b\"}} 2"),
+            format!("sluice_kafka_consumer_lag_records{{{labels},topic=\"shop.a\"}} 12"),
             format!("sluice_rows_applied_total{{{labels}}} 7"),
             format!("sluice_tables{{{labels},phase=\"Failed\"}} 1"),
             format!("sluice_tables{{{labels},phase=\"Paused\"}} 0"),
@@ -349,6 +404,10 @@ mod tests {
                 "no line {line} in\n{page}"
             );
         }
+        assert!(
+            !page.contains("lag_records{topic=\"shop.b\""),
+            "it is written"
+        );
         assert!(
             !page.contains("sluice_lag_bytes{"),
             "what is unknown has no sample"

@@ -4,7 +4,7 @@
 //! A pipeline that fails does not take the others along; the process answers for it at the end.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     future,
     process::ExitCode,
     sync::Arc,
@@ -46,6 +46,8 @@ pub(crate) struct Watched {
     /// What it has done.
     pub(crate) progress: Arc<Progress>,
     started_at: SystemTime,
+    /// The place of the pipeline that writes the topics which this one reads, if it is among these.
+    capture: Option<usize>,
 }
 
 impl Watched {
@@ -56,13 +58,39 @@ impl Watched {
             config,
             progress,
             started_at: SystemTime::now(),
+            capture: None,
         }
     }
 
-    /// How it is doing.
+    /// How it is doing, whatever feeds it.
     pub(crate) fn status(&self) -> AgentStatus {
         status::agent_status(&self.config, &self.progress.report(), self.started_at)
     }
+}
+
+/// How all of them are doing: one that is fed by another is as late as both together.
+pub(crate) fn statuses(pipelines: &[Watched]) -> Vec<AgentStatus> {
+    let own: Vec<AgentStatus> = pipelines.iter().map(Watched::status).collect();
+    let mut all = own.clone();
+    for (status, watched) in all.iter_mut().zip(pipelines) {
+        if let Some(capture) = watched.capture.and_then(|place| own.get(place)) {
+            status::add_capture(status, capture);
+        }
+    }
+    all
+}
+
+/// The pipelines before their start.
+fn observed(running: &[Pipeline]) -> Arc<[Watched]> {
+    let place_of = |name: &String| {
+        let mut all = running.iter();
+        all.position(|one| one.config.is_capture() && one.config.pipeline == *name)
+    };
+    let watched = running.iter().map(|pipeline| Watched {
+        capture: pipeline.upstream.as_ref().and_then(place_of),
+        ..Watched::new(pipeline.config.clone())
+    });
+    watched.collect()
 }
 
 /// Runs the pipelines and answers with the exit code.
@@ -87,10 +115,7 @@ pub(crate) async fn run(
         ));
     }
     let running: Vec<Pipeline> = running.into_iter().flat_map(Pipeline::replicas).collect();
-    let watched: Arc<[Watched]> = running
-        .iter()
-        .map(|pipeline| Watched::new(pipeline.config.clone()))
-        .collect();
+    let watched = observed(&running);
     if let Some(address) = arguments.listen {
         let listener = TcpListener::bind(address)
             .await
@@ -103,14 +128,12 @@ pub(crate) async fn run(
         failed: false,
         downstream: BTreeMap::new(),
     };
-    let captures: BTreeSet<String> = running
-        .iter()
-        .filter(|pipeline| pipeline.config.is_capture())
-        .map(|pipeline| pipeline.config.pipeline.clone())
-        .collect();
     for (pipeline, watched) in running.into_iter().zip(&*watched) {
-        let upstream = pipeline.upstream.as_ref();
-        if let Some(capture) = upstream.filter(|capture| captures.contains(*capture)) {
+        if let Some(capture) = pipeline
+            .upstream
+            .as_ref()
+            .filter(|_| watched.capture.is_some())
+        {
             watched.progress.hold_sync();
             let downstream = crew.downstream.entry(capture.clone()).or_default();
             downstream.push(Arc::clone(&watched.progress));

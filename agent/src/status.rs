@@ -1,11 +1,14 @@
 //! What a pipeline tells the outside, as [`AgentStatus`].
 
-use std::time::SystemTime;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use sluice_agent_api::{
     AgentConfig, AgentStatus,
     config::SourceSystem,
-    status::{Lag, LastError, Phase, SnapshotProgress, Stall, StallCounts, StalledOn, TableStatus},
+    status::{
+        Lag, LastError, Phase, SnapshotProgress, Stall, StallCounts, StalledOn, TableStatus,
+        TopicStatus,
+    },
 };
 use sluice_core::{TableState, value::civil_from_days};
 use sluice_pipeline::{
@@ -43,6 +46,7 @@ pub(crate) fn agent_status(
         tables: tables
             .map(|(table, state)| (table.to_string(), table_status(state)))
             .collect(),
+        topics: topics(report),
         dead_letters: report.dead_letters,
         nulled_values: report.nulled_values.clone(),
         last_error: report.last_error.as_ref().map(last_error),
@@ -57,6 +61,57 @@ pub(crate) fn agent_status(
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: rfc3339(started_at),
     }
+}
+
+/// Makes the status of a pipeline that reads topics also that of the one which writes them: the topics
+/// say nothing of what did not come into them.
+pub(crate) fn add_capture(status: &mut AgentStatus, capture: &AgentStatus) {
+    // One that has done what it was to do leaves nothing out.
+    let is_done = capture.phase == Phase::Stopped && capture.ready;
+    let before = if is_done {
+        Some(0.0)
+    } else {
+        capture.lag.seconds
+    };
+    status.lag.seconds = status
+        .lag
+        .seconds
+        .zip(before)
+        .map(|(own, before)| own + before);
+    status.lag.bytes = capture.lag.bytes;
+    if capture.ready {
+        return;
+    }
+    status.ready = false;
+    let stall = capture.stalled.as_ref();
+    let why = capture.last_error.clone().or_else(|| {
+        stall.map(|stall| LastError {
+            message: stall.message.clone(),
+            hint: stall.hint.clone(),
+            ..LastError::default()
+        })
+    });
+    if let Some(why) = why.filter(|_| status.last_error.is_none()) {
+        status.last_error = Some(LastError {
+            reason: "SourceNotReady".to_owned(),
+            message: format!(
+                "{}, which writes the topics, is held up: {}",
+                capture.pipeline, why.message
+            ),
+            ..why
+        });
+    }
+}
+
+fn topics(report: &ProgressReport) -> BTreeMap<String, TopicStatus> {
+    let topics = report.topics.iter().map(|(name, topic)| {
+        let status = TopicStatus {
+            partitions: topic.partitions,
+            lag_records: topic.lag_records,
+        };
+        (name.clone(), status)
+    });
+    topics.collect()
 }
 
 /// A log is measured in bytes, topics in records.
@@ -196,5 +251,46 @@ mod tests {
         );
         report.position = Some("x".into());
         assert_eq!(percent(&report), 100);
+    }
+
+    #[test]
+    fn a_pipeline_is_as_late_as_the_one_that_feeds_it() {
+        let said = |lag: Option<f64>, ready| AgentStatus {
+            pipeline: "shop:capture".into(),
+            phase: Phase::Streaming,
+            ready,
+            lag: Lag {
+                seconds: lag,
+                bytes: None,
+                records: None,
+            },
+            ..AgentStatus::default()
+        };
+        let seen = |capture: &AgentStatus| {
+            let mut status = said(Some(0.5), true);
+            add_capture(&mut status, capture);
+            status
+        };
+        let well = seen(&said(Some(2.0), true));
+        assert_eq!((well.lag.seconds, well.ready), (Some(2.5), true));
+        assert_eq!(well.last_error, None);
+
+        let mut down = said(None, false);
+        down.last_error = Some(LastError {
+            reason: "Unreachable".into(),
+            message: "no answer".into(),
+            hint: Some("start it".into()),
+            at: "2026-01-01T00:00:00Z".into(),
+        });
+        let late = seen(&down);
+        assert_eq!((late.lag.seconds, late.ready), (None, false));
+        let error = late.last_error.unwrap();
+        assert_eq!(error.reason, "SourceNotReady");
+        assert!(error.message.contains("shop:capture") && error.message.contains("no answer"));
+        assert_eq!(error.hint.as_deref(), Some("start it"));
+
+        let mut done = said(None, true);
+        done.phase = Phase::Stopped;
+        assert_eq!(seen(&done).lag.seconds, Some(0.5));
     }
 }

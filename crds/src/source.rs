@@ -117,6 +117,11 @@ pub struct ReplicationSourceSpec {
     #[serde(default = "default_heartbeat_seconds")]
     #[schemars(range(min = 1, max = 3600))]
     pub heartbeat_seconds: u32,
+    /// With `kafka`: a capture that is further behind than this many seconds is not Ready. What its
+    /// sinks say of theirs counts both, the way into Kafka and the way out.
+    #[serde(default = "default_lag_threshold_seconds")]
+    #[schemars(range(min = 1, max = 86_400))]
+    pub lag_threshold_seconds: u32,
     /// Whether capture is stopped. The position is kept, but the source must keep its log as well.
     /// Without `kafka`, this stops the source's sinks; with it, they go on with what is in Kafka.
     #[serde(default)]
@@ -240,6 +245,10 @@ pub enum OnPositionLost {
 
 fn default_heartbeat_seconds() -> u32 {
     10
+}
+
+fn default_lag_threshold_seconds() -> u32 {
+    60
 }
 
 fn default_mysql_port() -> u16 {

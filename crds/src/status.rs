@@ -29,6 +29,9 @@ pub struct ReplicationSourceStatus {
     /// How far behind the capture is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag: Option<Lag>,
+    /// The topics that the source's own agent writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<KafkaProgress>,
     /// How far the copy of present rows is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotProgress>,
@@ -61,9 +64,13 @@ pub struct ReplicaSinkStatus {
     /// The place in the source's log that the target holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<String>,
-    /// How far behind the replica is.
+    /// How far behind the replica is. Of one that is fed by Kafka: the lag of its source's capture and its
+    /// own behind the topics, together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag: Option<Lag>,
+    /// The topics that the replica is fed by, or that it is made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<KafkaProgress>,
     /// How far the copy of present rows is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotProgress>,
@@ -88,6 +95,9 @@ pub struct ReplicaSinkStatus {
     /// Agents that run, for the scale subresource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
+    /// Agents that answer and have nothing in their way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<i32>,
     /// Selects the agents' pods, for the scale subresource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
@@ -124,6 +134,19 @@ pub struct Lag {
     /// Records of Kafka topics that have not arrived, where a replica is fed by Kafka.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub records: Option<i64>,
+}
+
+/// Topics that are written or read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KafkaProgress {
+    /// How many topics there are.
+    pub topics: i32,
+    /// How many partitions they have together.
+    pub partitions: i32,
+    /// Records that the consumer group has not applied; none where the topics are written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumer_lag_records: Option<i64>,
 }
 
 /// How far the copy of present rows is.

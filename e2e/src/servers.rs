@@ -264,6 +264,9 @@ impl ThrowAway {
 
     /// How to reach Kafka and the registry, when they are among them.
     pub fn kafka(&self) -> Result<KafkaServers> {
+        if self.export("SLUICE_KAFKA_BOOTSTRAP_PODS").is_some() {
+            return KafkaServers::for_pods_or(|name| self.export(name));
+        }
         KafkaServers::from_variables(|name| self.export(name))
     }
 

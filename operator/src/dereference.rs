@@ -5,12 +5,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::{api::apps::v1::StatefulSet, jiff::Timestamp};
+use kube::ResourceExt as _;
 use sluice_agent_api::{AgentConfig, config::SourceSystem};
 use sluice_convert::{SecretUse, sink_secrets, source_secrets, upstream_secrets};
 use sluice_crds::{ReplicaSink, ReplicationSource, agent::AgentTemplate};
 
 use crate::{
     context::Context,
+    layout,
     model::{ObjectKey, Role},
     names,
     secrets::SecretDigest,
@@ -43,6 +45,8 @@ pub(crate) struct DereferencedSink {
     pub(crate) turn: Turn,
     /// Its replica id towards MySQL.
     pub(crate) server_id: Option<u32>,
+    /// The layout of the agents that are there.
+    pub(crate) layout: Option<String>,
 }
 
 /// Looks up what a ReplicaSink refers to.
@@ -58,12 +62,15 @@ pub(crate) async fn sink(
     let turn = turn(context, key, &sink);
     let config = sluice_convert::agent_config(&source, &sink).ok();
     let server_id = config.and_then(|config| server_id(context, key, &config));
+    let present = stateful_set(context, key);
+    let layout = present.and_then(|present| present.annotations().get(layout::ANNOTATION).cloned());
     Ok(DereferencedSink {
         sink,
         source,
         secrets,
         turn,
         server_id,
+        layout,
     })
 }
 

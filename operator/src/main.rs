@@ -15,6 +15,7 @@ mod controller;
 mod dereference;
 mod events;
 mod http;
+mod layout;
 mod leader;
 mod logging;
 mod memory;

@@ -26,7 +26,9 @@ use sluice_agent_api::{
     config::SourceConfig,
     status::{Check, CheckReport},
 };
-use sluice_crds::{ReplicaSinkStatus, agent::AgentTemplate, status::Phase};
+use sluice_crds::{
+    ReplicaSinkStatus, ReplicationSourceStatus, agent::AgentTemplate, status::Phase,
+};
 
 use crate::upgrade::Upgrade;
 
@@ -190,6 +192,17 @@ pub(crate) struct SinkFacts {
     pub(crate) problem: Option<Problem>,
     /// How its check Job came out, and what its agent and its pod say.
     pub(crate) observation: Observation,
+    /// The source, where an agent of its own writes the topics that this replica is fed by.
+    pub(crate) upstream: Option<Upstream>,
+}
+
+/// A ReplicationSource that is captured into Kafka, as the ReplicaSinks see it that are fed from there.
+#[derive(Debug, Clone)]
+pub(crate) struct Upstream {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its latest status (as computed, not as last written); none while nothing is known.
+    pub(crate) status: Option<Arc<ReplicationSourceStatus>>,
 }
 
 /// Who asked for a pause.
@@ -212,6 +225,8 @@ pub(crate) struct SourceFacts {
     pub(crate) kind: Option<&'static str>,
     /// `spec.paused`.
     pub(crate) paused: bool,
+    /// `spec.lagThresholdSeconds`; of its own agent, where it is captured into Kafka.
+    pub(crate) lag_threshold_seconds: f64,
     /// What stands in the way of the resource itself.
     pub(crate) problem: Option<Problem>,
     /// How its check Job came out.
@@ -234,6 +249,8 @@ pub(crate) struct Observation {
     pub(crate) pod: Option<PodState>,
     /// What the agent answered.
     pub(crate) agent: AgentAnswer,
+    /// How many agents answered and have nothing in their way.
+    pub(crate) ready_replicas: i32,
 }
 
 /// What matters of an agent's StatefulSet.

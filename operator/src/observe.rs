@@ -40,6 +40,8 @@ pub(crate) struct Sighting {
     pub(crate) pod: Option<PodState>,
     /// What it answered; of several that all did, their answers together.
     pub(crate) agent: AgentAnswer,
+    /// How many of several answered and have nothing in their way.
+    pub(crate) ready_replicas: i32,
 }
 
 /// Looks at agents and remembers when each of them answered last.
@@ -76,11 +78,13 @@ impl Observer {
         if seen.len() < expected && is_due(state.created_at, now) {
             state.problem = self.warnings.latest(stateful_set, now).await;
         }
+        let ready_replicas = replicas::ready(&seen);
         let (pod, agent) = replicas::together(pipeline, seen, expected);
         Sighting {
             stateful_set: Some(state),
             pod,
             agent,
+            ready_replicas,
         }
     }
 

@@ -12,6 +12,7 @@ mod patch;
 mod prerequisites;
 mod report;
 mod source;
+mod upstream;
 mod verdict;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -43,6 +44,8 @@ pub(crate) fn sink_status(
     let empty = ReplicaSinkStatus::default();
     let previous = previous.unwrap_or(&empty);
     let report = current_report(&facts.observation, now);
+    let report = report.map(|report| upstream::complete(report, facts.upstream.as_ref()));
+    let report = report.as_deref();
     let dead_letters = dead_letters(report, previous.dead_letters);
     let kept = dead_letters.is_some_and(|count| count > 0);
     let verdict =
@@ -58,6 +61,7 @@ pub(crate) fn sink_status(
             .and_then(|report| report.position.clone())
             .or_else(|| previous.position.clone()),
         lag: report.and_then(figures::lag),
+        kafka: report.and_then(figures::kafka),
         snapshot: report
             .and_then(figures::snapshot)
             .or_else(|| previous.snapshot.clone()),
@@ -68,6 +72,7 @@ pub(crate) fn sink_status(
         conflicts: previous.conflicts,
         verification: previous.verification.clone(),
         replicas: Some(stateful_set.map_or(0, |set| set.replicas_present)),
+        ready_replicas: Some(facts.observation.ready_replicas),
         selector: Some(selector(&facts.key.name)),
     }
 }

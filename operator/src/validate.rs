@@ -13,6 +13,7 @@ use sluice_crds::{ReplicationSource, agent::AgentTemplate};
 use crate::{
     context::Settings,
     dereference::{DereferencedCapture, DereferencedSink, SecretContents},
+    layout,
     model::{ObjectKey, PodTemplate, Problem, Role, Secrets, ValidatedAgent, ValidatedSource},
     names, resnapshot, restart,
 };
@@ -75,6 +76,7 @@ pub(crate) fn sink(
         mysql.server_id = input.server_id.unwrap_or(mysql.server_id);
         config.resnapshot = resnapshot::request(sink);
     }
+    layout::keep(&mut config, input.layout.as_deref());
     let template = sink.spec.agent.clone().unwrap_or_default();
     Ok(ValidatedAgent {
         role: Role::Replica,

@@ -32,6 +32,9 @@ pub struct AgentStatus {
     /// Tables by name.
     #[serde(default)]
     pub tables: BTreeMap<String, TableStatus>,
+    /// Kafka topics that the agent reads or writes, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub topics: BTreeMap<String, TopicStatus>,
     /// Records kept aside since the replica was made.
     pub dead_letters: u64,
     /// Values written as NULL because the target can't hold them, by `schema.table.column`.
@@ -164,6 +167,18 @@ pub struct TableStatus {
     /// Why the table waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<LastError>,
+}
+
+/// How one Kafka topic is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicStatus {
+    /// How many of its partitions this agent reads, or writes.
+    pub partitions: u32,
+    /// Records in these that are not applied: the lag of the consumer group. None where the agent
+    /// writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_records: Option<u64>,
 }
 
 /// An error for a person.

@@ -1,6 +1,6 @@
 //! The contract of what takes changes.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 
@@ -51,6 +51,12 @@ pub trait Sink: Send {
     /// The position up to which commits are durable, for [`Source::confirm`](crate::Source::confirm).
     /// May lag behind what is committed where the target flushes later.
     async fn durable(&mut self) -> Result<Option<Position>>;
+
+    /// The topics that tables are written to, with their numbers of partitions; empty where the target
+    /// is no Kafka. Cheap, for it is asked after each commit.
+    fn topics(&self) -> Arc<BTreeMap<String, u32>> {
+        Arc::default()
+    }
 
     /// Somebody who can look, from beside, at what the target does about a call that takes long;
     /// none where that can't be told. Called after `open`, and good until the next `open`.

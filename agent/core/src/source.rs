@@ -83,8 +83,37 @@ pub struct LogEnd {
     pub watermark: Watermark,
     /// How many bytes of log lie between a watermark and the end; used for lag.
     pub log_files: Vec<(u64, u64)>,
+    /// Where each partition of topics ends; of a log, none.
+    pub partitions: Vec<PartitionEnd>,
     /// Seconds until the log's oldest unread part may be purged, where the source can say.
     pub retention_seconds: Option<u64>,
+}
+
+/// Where a partition ends, and how far it was passed on when that was known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionEnd {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition's number.
+    pub partition: i32,
+    /// The offset behind the last record.
+    pub end: i64,
+    /// The offset behind the last record that was passed on.
+    pub next: i64,
+    /// No record lies between `next` and this offset: marks of transactions take offsets, too.
+    pub empty_until: i64,
+}
+
+impl PartitionEnd {
+    /// How many records, about, are not applied where everything before `applied` is.
+    pub fn records_after(&self, applied: i64) -> u64 {
+        let reached = if applied >= self.next {
+            applied.max(self.empty_until)
+        } else {
+            applied
+        };
+        (self.end - reached).max(0) as u64
+    }
 }
 
 impl LogEnd {

@@ -233,6 +233,7 @@ impl Apply {
         self.stopped.lay_over(&mut end.position.tables);
         let what = || "committing".to_owned();
         self.watch.call(what, sink.commit(&end.position)).await?;
+        self.progress.writes_topics(sink.topics());
         self.progress
             .committed(&end.position, std::mem::take(&mut pending.rows));
         self.progress

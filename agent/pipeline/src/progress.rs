@@ -2,12 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use sluice_core::{
-    Error, Position, TableId, TableState, Watermark, position::SnapshotState, source::LogEnd,
+    Error, LogPosition, Position, TableId, TableState, Watermark, position::SnapshotState,
+    source::LogEnd,
 };
 
 use tokio::time::Instant;
@@ -94,6 +95,8 @@ pub struct ProgressReport {
     pub rows_total: u64,
     /// Every table's state.
     pub tables: SnapshotState,
+    /// Kafka topics that are read or written.
+    pub topics: BTreeMap<String, TopicReport>,
     /// Records kept aside since the start.
     pub dead_letters: u64,
     /// Values written as NULL, by `schema.table.column`.
@@ -110,6 +113,15 @@ pub struct ProgressReport {
     pub request: Option<String>,
     /// How many such requests were taken on since the start.
     pub requests_total: u64,
+}
+
+/// Facts about one Kafka topic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TopicReport {
+    /// How many of its partitions are read or written here.
+    pub partitions: u32,
+    /// Records in them that are not applied; none where they are written.
+    pub lag_records: Option<u64>,
 }
 
 /// How often each end stalled.
@@ -136,6 +148,10 @@ struct State {
     log_ends: VecDeque<(SystemTime, Watermark)>,
     /// The newest end of the log, and when it was asked for.
     log_end: Option<(Instant, LogEnd)>,
+    /// Offsets that the target holds, of topics.
+    offsets: BTreeMap<(String, i32), i64>,
+    /// Topics that are written.
+    written: Arc<BTreeMap<String, u32>>,
     /// Everything before this time is applied.
     caught_up_at: Option<SystemTime>,
     /// When the last table was copied.
@@ -179,6 +195,8 @@ impl Progress {
                 rates: VecDeque::new(),
                 log_ends: VecDeque::new(),
                 log_end: None,
+                offsets: BTreeMap::new(),
+                written: Arc::default(),
                 caught_up_at: None,
                 copied_at: None,
                 applied: None,
@@ -366,6 +384,11 @@ impl Progress {
         state.set_position(position);
     }
 
+    /// These topics are written to.
+    pub(crate) fn writes_topics(&self, topics: Arc<BTreeMap<String, u32>>) {
+        self.lock().written = topics;
+    }
+
     pub(crate) fn dead_letters(&self, count: u64) {
         self.lock().report.dead_letters += count;
     }
@@ -412,6 +435,9 @@ impl State {
 
     fn set_position(&mut self, position: &Position) {
         self.report.position = Some(position.log.to_string());
+        if let LogPosition::Offsets(offsets) = &position.log {
+            self.offsets.clone_from(offsets);
+        }
         self.expected
             .retain(|table| !position.tables.contains_key(table));
         self.report.tables = (*position.tables).clone();
@@ -445,6 +471,7 @@ impl State {
         self.refresh_rate();
         self.refresh_snapshot();
         self.refresh_lag();
+        self.refresh_topics();
         self.refresh_stall();
         let flows = matches!(self.report.phase, Phase::Snapshotting | Phase::Streaming)
             && self.silence() < READY_SILENCE_MAX;
@@ -519,6 +546,25 @@ impl State {
         self.report.tables_done = done;
         self.report.rows_copied = copied;
         self.report.rows_estimated = estimated;
+    }
+
+    fn refresh_topics(&mut self) {
+        let written = self.written.iter().map(|(topic, &partitions)| {
+            let report = TopicReport {
+                partitions,
+                lag_records: None,
+            };
+            (topic.clone(), report)
+        });
+        self.report.topics = written.collect();
+        let ends = self.log_end.iter().flat_map(|(_, end)| &end.partitions);
+        for end in ends {
+            let place = (end.topic.to_string(), end.partition);
+            let applied = self.offsets.get(&place).copied().unwrap_or(0);
+            let topic = self.report.topics.entry(place.0).or_default();
+            topic.partitions += 1;
+            *topic.lag_records.get_or_insert(0) += end.records_after(applied);
+        }
     }
 
     fn refresh_lag(&mut self) {

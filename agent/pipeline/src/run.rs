@@ -417,6 +417,7 @@ async fn start(
     // request is done from here on, too, since the states show what it asked for.
     let what = || "committing the position".to_owned();
     ends.watch.call(what, ends.sink.commit(&position)).await?;
+    ends.watch.progress.writes_topics(ends.sink.topics());
     if let Some(request) = new_request {
         info!(
             pipeline = config.name,

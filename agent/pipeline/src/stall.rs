@@ -461,6 +461,7 @@ mod tests {
         let end = |offset| LogEnd {
             watermark: watermark(offset),
             log_files: Vec::new(),
+            partitions: Vec::new(),
             retention_seconds: None,
         };
         progress.applied(Some(&watermark(5)), None);

@@ -19,7 +19,7 @@ pub mod transport;
 
 use std::{env, path::PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 pub use through::Through;
 pub use transport::Transport;
@@ -45,6 +45,28 @@ impl KafkaServers {
     /// The shared servers, which no test may stop or configure.
     pub fn from_env() -> Result<Self> {
         Self::from_variables(|name| env::var(name).ok())
+    }
+
+    /// The servers of `e2e/cluster databases kafka registry`, by an address that pods reach too.
+    pub fn for_pods() -> Result<Self> {
+        Self::for_pods_or(|_| None)
+    }
+
+    /// The same, but for what others say first: a test's own servers.
+    pub(crate) fn for_pods_or(own: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        if env::var_os("SLUICE_CLUSTER_KAFKA_BOOTSTRAP_PODS").is_none() {
+            let command = "eval \"$(e2e/cluster databases kafka registry)\"";
+            bail!("SLUICE_CLUSTER_KAFKA_… unset; run: {command}");
+        }
+        Self::from_variables(|name| {
+            // Kafka names one address to each listener's clients.
+            let name = match name {
+                "SLUICE_KAFKA_BOOTSTRAP" => "SLUICE_KAFKA_BOOTSTRAP_PODS",
+                name => name,
+            };
+            let shared = name.replacen("SLUICE_", "SLUICE_CLUSTER_", 1);
+            own(name).or_else(|| env::var(shared).ok())
+        })
     }
 
     pub(crate) fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {

@@ -87,6 +87,7 @@ fn absent_fields_get_the_documented_defaults() -> Result<()> {
             "snapshot": {"mode": "Initial", "chunkRows": 50_000, "parallelism": 4},
             "onPositionLost": "Fail",
             "heartbeatSeconds": 10,
+            "lagThresholdSeconds": 60,
             "paused": true,
         })
     );

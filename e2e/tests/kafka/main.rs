@@ -10,3 +10,4 @@ mod fan_out;
 mod interop;
 mod items;
 mod scale;
+mod transactions;

@@ -14,6 +14,7 @@ use crate::{
         Extras, agent_metadata, agent_selector,
         pod::{CONFIG_PATH, Pod, SECRETS_PATH, container, http_port, probe},
     },
+    layout,
     model::ValidatedAgent,
     names, resnapshot, server_id, upgrade,
 };
@@ -94,6 +95,8 @@ fn annotations(agent: &ValidatedAgent) -> BTreeMap<String, String> {
     if agent.pod.pinned {
         annotations.insert(upgrade::PINNED_ANNOTATION.to_owned(), "true".to_owned());
     }
+    let layout = layout::of(&agent.config);
+    annotations.extend(layout.map(|text| (layout::ANNOTATION.to_owned(), text)));
     let upgrade = agent.upgrade.as_ref();
     let upgrade = upgrade.and_then(|upgrade| serde_json::to_string(upgrade).ok());
     annotations.extend(upgrade.map(|text| (upgrade::ANNOTATION.to_owned(), text)));

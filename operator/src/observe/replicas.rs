@@ -62,6 +62,15 @@ pub(super) fn together(
     (pod, answer)
 }
 
+/// How many agents run, answer, and have nothing in their way.
+pub(super) fn ready(seen: &[(PodState, AgentAnswer)]) -> i32 {
+    let is_ready = |(pod, answer): &&(PodState, AgentAnswer)| {
+        let says_so = matches!(answer, AgentAnswer::Answered(report) if report.ready);
+        pod.running && !pod.terminating && says_so
+    };
+    i32::try_from(seen.iter().filter(is_ready).count()).unwrap_or(i32::MAX)
+}
+
 /// The place of a pod that does not run as it should.
 fn worst(seen: &[(PodState, AgentAnswer)]) -> Option<usize> {
     let rank = |pod: &PodState| match pod {
@@ -136,6 +145,12 @@ fn add(all: &mut AgentStatus, other: &AgentStatus) {
         if weight(table) > weight(known) {
             known.clone_from(table);
         }
+    }
+    for (name, topic) in &other.topics {
+        let known = all.topics.entry(name.clone()).or_default();
+        known.partitions += topic.partitions;
+        let lags = [known.lag_records, topic.lag_records];
+        known.lag_records = lags.into_iter().flatten().reduce(u64::saturating_add);
     }
     all.dead_letters += other.dead_letters;
     for (column, count) in &other.nulled_values {

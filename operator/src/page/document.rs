@@ -6,7 +6,7 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp}
 use serde::Serialize;
 use sluice_crds::{
     ReplicationSourceStatus,
-    status::{Lag, LastError, Phase, Rate, SnapshotProgress, TableCounts},
+    status::{KafkaProgress, Lag, LastError, Phase, Rate, SnapshotProgress, TableCounts},
 };
 
 use crate::{
@@ -80,6 +80,7 @@ struct Pipeline<'a> {
     phase: Option<Phase>,
     position: Option<&'a str>,
     lag: Option<&'a Lag>,
+    kafka: Option<&'a KafkaProgress>,
     rate: Option<&'a Rate>,
     snapshot: Option<&'a SnapshotProgress>,
     tables: Option<&'a TableCounts>,
@@ -143,6 +144,7 @@ fn pipeline<'a>(
         phase: status.phase,
         position: status.position.as_deref(),
         lag: status.lag.as_ref(),
+        kafka: status.kafka.as_ref(),
         rate: status.rate.as_ref(),
         snapshot: status.snapshot.as_ref(),
         tables: status.tables.as_ref(),

@@ -173,6 +173,10 @@ function explain(part) {
       : "not known"],
     ["Refused records", number(item.deadLetters)],
   ];
+  if (item.kafka) {
+    const { topics, partitions, consumerLagRecords } = item.kafka;
+    facts.push(["Kafka", `${number(topics)} topics, ${number(partitions)} partitions, ${number(consumerLagRecords)} records behind`]);
+  }
   const list = make("dl", "facts");
   for (const [name, value] of facts) list.append(make("dt", "", name), make("dd", "", value));
   more.replaceChildren(

@@ -200,6 +200,7 @@ fn a_source(
         generation: Some(1),
         kind: Some("mysql"),
         paused: false,
+        lag_threshold_seconds: 60.0,
         problem: None,
         check: CheckState::Passed(sluice_agent_api::status::CheckReport::default()),
         sinks: sinks.iter().cloned().collect(),

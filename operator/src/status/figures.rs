@@ -4,7 +4,7 @@ use sluice_agent_api::{
     AgentStatus,
     status::{Lag as AgentLag, Phase, StalledOn},
 };
-use sluice_crds::status::{Lag, Rate, SnapshotProgress, TableCounts};
+use sluice_crds::status::{KafkaProgress, Lag, Rate, SnapshotProgress, TableCounts};
 
 /// The lag, to a tenth of a second below ten seconds and to the second above.
 /// None while it is not known: from a source that has fallen silent, nobody knows what is missing.
@@ -24,6 +24,18 @@ pub(crate) fn known_lag(report: &AgentStatus) -> Option<&AgentLag> {
     let lag = &report.lag;
     (!silent && (lag.seconds.is_some() || lag.bytes.is_some() || lag.records.is_some()))
         .then_some(lag)
+}
+
+/// The topics, counted; none where there is no Kafka, and while the agent does not know them.
+pub(crate) fn kafka(report: &AgentStatus) -> Option<KafkaProgress> {
+    let topics = &report.topics;
+    let partitions = topics.values().map(|topic| topic.partitions as usize);
+    let lags = topics.values().filter_map(|topic| topic.lag_records);
+    (!topics.is_empty()).then(|| KafkaProgress {
+        topics: count(topics.len()),
+        partitions: count(partitions.sum()),
+        consumer_lag_records: lags.reduce(u64::saturating_add).map(whole),
+    })
 }
 
 /// The rate, to two significant digits; none while the agent connects.

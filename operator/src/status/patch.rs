@@ -9,7 +9,7 @@ use k8s_openapi::{
 };
 use sluice_crds::{
     ReplicaSinkStatus, ReplicationSourceStatus,
-    status::{Lag, LastError, Phase, Rate, SnapshotProgress, TableCounts},
+    status::{KafkaProgress, Lag, LastError, Phase, Rate, SnapshotProgress, TableCounts},
 };
 
 /// Between two writes of one object, transitions aside.
@@ -42,8 +42,15 @@ struct View<'a> {
     last_error: Option<&'a LastError>,
     tables: Option<&'a TableCounts>,
     dead_letters: Option<i64>,
+    /// Topics and their partitions.
+    kafka: Option<(i32, i32)>,
     /// What is left, as a whole: identity and counts that change rarely.
-    rest: (Option<i64>, Option<&'a str>, Option<i32>, Option<&'a str>),
+    rest: (
+        Option<i64>,
+        Option<&'a str>,
+        [Option<i32>; 2],
+        Option<&'a str>,
+    ),
 }
 
 /// A status that can be weighed.
@@ -126,6 +133,7 @@ fn is_change<'a>(previous: &View<'a>, next: &View<'a>) -> bool {
         || error(previous) != error(next)
         || previous.tables != next.tables
         || previous.dead_letters != next.dead_letters
+        || previous.kafka != next.kafka
         || previous.position.is_some() != next.position.is_some()
         || has_moved(previous.lag, next.lag)
         || has_started_or_stopped(previous.rate, next.rate)
@@ -169,6 +177,10 @@ fn percent(view: &View<'_>) -> Option<(i32, i32, i32)> {
     ))
 }
 
+fn counts(kafka: &KafkaProgress) -> (i32, i32) {
+    (kafka.topics, kafka.partitions)
+}
+
 fn sink(status: &ReplicaSinkStatus) -> View<'_> {
     View {
         phase: status.phase,
@@ -180,10 +192,11 @@ fn sink(status: &ReplicaSinkStatus) -> View<'_> {
         last_error: status.last_error.as_ref(),
         tables: status.tables.as_ref(),
         dead_letters: status.dead_letters,
+        kafka: status.kafka.as_ref().map(counts),
         rest: (
             status.observed_generation,
             status.target.as_deref(),
-            status.replicas,
+            [status.replicas, status.ready_replicas],
             status.selector.as_deref(),
         ),
     }
@@ -200,10 +213,11 @@ fn source(status: &ReplicationSourceStatus) -> View<'_> {
         last_error: status.last_error.as_ref(),
         tables: None,
         dead_letters: None,
+        kafka: status.kafka.as_ref().map(counts),
         rest: (
             status.observed_generation,
             status.kind.as_deref(),
-            None,
+            [None; 2],
             None,
         ),
     }

@@ -76,6 +76,7 @@ pub(crate) fn source_status(
                     .filter(|_| !facts.sinks.is_empty())
             }),
         lag: lag(&sinks),
+        kafka: None,
         snapshot: snapshot(&sinks),
         rate: rate(&sinks),
         last_error,

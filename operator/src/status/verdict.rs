@@ -15,7 +15,7 @@ use crate::{
     model::{CheckState, PausedBy, Problem, SinkFacts},
     status::{
         condition::{State, Truth, find},
-        prerequisites,
+        prerequisites, upstream,
     },
 };
 
@@ -52,7 +52,12 @@ pub(crate) struct Trouble {
 
 impl Verdict {
     /// Something that is as it should be, or passes by itself.
-    fn calm(truth: Truth, reason: &str, phase: Phase, message: impl Into<String>) -> Self {
+    pub(super) fn calm(
+        truth: Truth,
+        reason: &str,
+        phase: Phase,
+        message: impl Into<String>,
+    ) -> Self {
         Self {
             truth,
             reason: reason.to_owned(),
@@ -111,6 +116,7 @@ pub(crate) fn of_sink(
     now: Timestamp,
 ) -> Verdict {
     let told = report.map(|report| of_report(report, facts, previous));
+    let told = told.map(|told| upstream::weigh(told, facts.upstream.as_ref()));
     let flows = told
         .as_ref()
         .is_some_and(|verdict| verdict.truth == Truth::True);

@@ -197,6 +197,7 @@ impl Reading {
             names.extend(self.topics_of(&control));
             controls.take(record.offset, control, &self.shapes);
         }
+        controls.read_until(end);
         let numbers = controls.numbers.clone();
         self.controls = Some(controls);
         self.assign(&[(topic, 0, Offset::Offset(end))])?;
@@ -307,11 +308,17 @@ impl Reading {
     pub(crate) fn passed(&self) -> u128 {
         let partitions = self.topics.own_partitions();
         let passed = partitions.map(|(_, _, partition)| partition.passed().max(0) as u128);
-        let waits = self
-            .controls
-            .as_ref()
-            .is_some_and(|controls| !controls.pending.is_empty());
-        passed.sum::<u128>().saturating_sub(u128::from(waits))
+        let passed = passed.sum::<u128>();
+        let Some(controls) = &self.controls else {
+            return passed;
+        };
+        let waits = u128::from(!controls.pending.is_empty());
+        (passed + controls.read_until.max(0) as u128).saturating_sub(waits)
+    }
+
+    /// Names what the sums of offsets are of: of other topics they do not compare.
+    pub(crate) fn measure(&self) -> Arc<str> {
+        format!("kafka {}", self.topics.count()).into()
     }
 
     /// Whether others may wait for this agent's position.
@@ -419,6 +426,7 @@ impl Reading {
             {
                 let control = parse(&controls.topic, message.payload())?;
                 controls.pending.push_back((message.offset(), control));
+                controls.read_until(message.offset() + 1);
                 continue;
             }
             let Some(index) = self.topics.find(message.topic()) else {

@@ -6,13 +6,16 @@
 //! again: its producer goes, and the brokers drop what it had written.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     hash::{BuildHasher, RandomState},
     sync::Arc,
 };
 
 use async_trait::async_trait;
-use sluice_agent_api::{SecretStore, kafka::KafkaConfig};
+use sluice_agent_api::{
+    SecretStore,
+    kafka::{KafkaConfig, OwnTopics},
+};
 use sluice_core::{
     Batch, ChangeEvent, Class, Error, Position, Reason, Result, Sink, TableId, TableSchema,
     TableState, WriteOutcome,
@@ -32,7 +35,7 @@ use crate::{
     settings::Settings,
     state::State,
     table::Tables,
-    topics::{Declared, Topics, beside},
+    topics::{Declared, Topics, beside, topic_of},
     write::{Buffers, Writer},
 };
 
@@ -115,6 +118,7 @@ impl KafkaSink {
             &own.source,
             &self.secrets,
         )?;
+        let written = written(&lookup, own, &state).await?;
         let skip = state.place.as_ref();
         let bounds = if own.transactions {
             let ended = skip.map_or(0, |place| place.ended);
@@ -129,7 +133,7 @@ impl KafkaSink {
             topics,
             codec,
             shapes,
-            tables: Tables::default(),
+            tables: Tables::of_topics(written),
             known: state.known.clone(),
             skip: skip.map_or_else(Written::default, |place| place.written.clone()),
             passed: Written::default(),
@@ -194,6 +198,18 @@ impl KafkaSink {
         let shape = Fingerprint::of(table)?.0.to_string();
         session.control(&table.id, What::Create { shape }).await
     }
+}
+
+/// The topics of tables that were written before, with their numbers of partitions.
+async fn written(lookup: &Lookup, own: &OwnTopics, state: &State) -> Result<BTreeMap<String, u32>> {
+    let mut counts = lookup.topics().await?;
+    let tables = state.known.shapes.keys();
+    let topics = tables.filter_map(|table| {
+        let topic = topic_of(own, table);
+        let count = counts.remove(&topic)?;
+        Some((topic, count.cast_unsigned()))
+    });
+    Ok(topics.collect())
 }
 
 /// The topics beside the tables'.
@@ -279,6 +295,11 @@ impl Sink for KafkaSink {
         session.commit(position).await?;
         self.live = Some(session);
         Ok(())
+    }
+
+    fn topics(&self) -> Arc<BTreeMap<String, u32>> {
+        let session = self.live.as_ref();
+        session.map_or_else(Arc::default, |session| session.tables.topics())
     }
 
     async fn durable(&mut self) -> Result<Option<Position>> {

@@ -188,13 +188,15 @@ impl Source for KafkaSource {
     }
 
     async fn log_end(&mut self) -> Result<LogEnd> {
-        let offset = self.live()?.ask_ends().await?;
+        let reading = self.live()?;
+        let offset = reading.ask_ends().await?;
         Ok(LogEnd {
             watermark: Watermark {
-                server: server(),
+                server: reading.measure(),
                 offset,
             },
             log_files: Vec::new(),
+            partitions: reading.partition_ends(),
             retention_seconds: None,
         })
     }
@@ -231,13 +233,9 @@ fn batch_of(
         events,
         position: is_boundary.then(|| reading.position()),
         watermark: is_boundary.then(|| Watermark {
-            server: server(),
+            server: reading.measure(),
             offset: reading.passed(),
         }),
         commit_time_micros,
     }
-}
-
-fn server() -> Arc<str> {
-    Arc::from("kafka")
 }

@@ -1,6 +1,9 @@
 //! A table as the sink writes it: its topic, and the plan of its present shape.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use sluice_avro::RecordWriter;
 use sluice_core::{TableId, TableSchema};
@@ -27,9 +30,19 @@ pub(crate) struct Tables {
     all: Vec<Table>,
     by_id: HashMap<TableId, usize>,
     last: usize,
+    /// Numbers of partitions by topic.
+    topics: Arc<BTreeMap<String, u32>>,
 }
 
 impl Tables {
+    /// None that is ready; these topics are known to be theirs.
+    pub(crate) fn of_topics(topics: BTreeMap<String, u32>) -> Self {
+        Self {
+            topics: Arc::new(topics),
+            ..Self::default()
+        }
+    }
+
     /// The table that is ready to take rows of exactly this shape.
     pub(crate) fn ready(&mut self, schema: &Arc<TableSchema>) -> Option<&mut Table> {
         let is_last = |table: &Table| Arc::ptr_eq(&table.schema, schema);
@@ -54,12 +67,21 @@ impl Tables {
     /// Adds or replaces a table.
     pub(crate) fn insert(&mut self, table: Table) {
         let id = table.schema.id.clone();
+        let partitions = table.partitions.cast_unsigned();
+        if self.topics.get(&*table.topic) != Some(&partitions) {
+            Arc::make_mut(&mut self.topics).insert(table.topic.to_string(), partitions);
+        }
         if let Some(&index) = self.by_id.get(&id) {
             self.all[index] = table;
         } else {
             self.by_id.insert(id, self.all.len());
             self.all.push(table);
         }
+    }
+
+    /// The topics that are written, with their numbers of partitions.
+    pub(crate) fn topics(&self) -> Arc<BTreeMap<String, u32>> {
+        Arc::clone(&self.topics)
     }
 
     /// The other table, if any, that writes to a topic.
@@ -72,7 +94,8 @@ impl Tables {
     pub(crate) fn remove(&mut self, id: &TableId) {
         if let Some(index) = self.by_id.remove(id) {
             let last = self.all.len() - 1;
-            self.all.swap_remove(index);
+            let removed = self.all.swap_remove(index);
+            Arc::make_mut(&mut self.topics).remove(&*removed.topic);
             if index != last {
                 let moved = self.all[index].schema.id.clone();
                 self.by_id.insert(moved, index);

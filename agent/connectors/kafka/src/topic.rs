@@ -87,6 +87,11 @@ impl ReadTopics {
         Some(self.last)
     }
 
+    /// How many topics there are.
+    pub(crate) fn count(&self) -> usize {
+        self.topics.len()
+    }
+
     pub(crate) fn has(&self, name: &str) -> bool {
         self.by_name.contains_key(name)
     }

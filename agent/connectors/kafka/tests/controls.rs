@@ -1,13 +1,14 @@
 //! Control events keep their place among rows of all partitions.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use sluice_core::{
     ChangeEvent, ColumnType, Row, RowOperation, SchemaChange, Sink, Source, TableId, TableSchema,
-    Value, event::ChunkMode,
+    Value, Watermark, event::ChunkMode, source::PartitionEnd,
 };
+use sluice_kafka::KafkaSource;
 
-use crate::support::{Events, Stand, column, ids, notes, position, read, row};
+use crate::support::{Events, PATIENCE, Stand, column, ids, notes, position, read, row};
 
 fn wider() -> Arc<TableSchema> {
     let mut table = TableSchema::clone(&notes());
@@ -192,4 +193,59 @@ async fn a_reader_that_stopped_before_a_schema_change_finds_it() {
     );
     assert_eq!(ids(&events), vec![2]);
     assert_eq!(source.tables().await.unwrap(), vec![wide]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_lies_behind_tables_whose_topics_are_not_read_yet() {
+    let stand = Stand::new();
+    let table = notes();
+    let mut sink = stand.ready(&table).await;
+    let first = Events::default().insert(&table, 1, row(1, "x")).end(1);
+    sink.write(&first.0).await.unwrap();
+    sink.commit(&position(1, &table)).await.unwrap();
+    let mut source = stand.source();
+    source.open(None).await.unwrap();
+    let (events, _) = read(&mut source, 1).await;
+    assert_eq!(ids(&events), vec![1]);
+    // Everything is read, marks of transactions included.
+    let end = source.log_end().await.unwrap().watermark;
+    let here = reached(&mut source, &end).await;
+
+    let mut other = TableSchema::clone(&notes());
+    other.id = TableId::new("shop", "other");
+    let other = Arc::new(other);
+    let second = Events::default()
+        .schema(SchemaChange::Create(Arc::clone(&other)))
+        .end(2)
+        .insert(&other, 3, row(2, "y"))
+        .end(3);
+    sink.write(&second.0).await.unwrap();
+    sink.commit(&position(3, &table)).await.unwrap();
+    let end = source.log_end().await.unwrap();
+    assert_eq!(
+        here.has_reached(&end.watermark),
+        Some(false),
+        "nothing of the new table is read"
+    );
+    assert!(end.partitions.iter().all(|one| &*one.topic != "shop.other"));
+    let (events, _) = read(&mut source, 1).await;
+    assert_eq!(ids(&events), vec![2]);
+    let end = source.log_end().await.unwrap();
+    assert_eq!(end.partitions.len(), 8, "two topics of four partitions");
+    reached(&mut source, &end.watermark).await;
+    let end = source.log_end().await.unwrap();
+    let left = |one: &PartitionEnd| one.records_after(one.next);
+    assert_eq!(end.partitions.iter().map(left).sum::<u64>(), 0);
+}
+
+/// Reads until the stream has reached an end of the log.
+async fn reached(source: &mut KafkaSource, end: &Watermark) -> Watermark {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let here = source.next().await.unwrap().watermark.unwrap();
+        if here.has_reached(end) == Some(true) {
+            return here;
+        }
+        assert!(Instant::now() < deadline, "{here:?} is before {end:?}");
+    }
 }

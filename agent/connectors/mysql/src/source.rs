@@ -223,6 +223,7 @@ impl Source for MysqlSource {
         Ok(LogEnd {
             watermark: end,
             log_files,
+            partitions: Vec::new(),
             retention_seconds,
         })
     }

@@ -126,6 +126,7 @@ impl Source for SimulatedSource {
         Ok(LogEnd {
             watermark: mark(end + ahead),
             log_files: Vec::new(),
+            partitions: Vec::new(),
             retention_seconds: None,
         })
     }

@@ -168,6 +168,7 @@ impl Source for TopicSource {
         Ok(LogEnd {
             watermark: mark(lock(&self.log).events.len()),
             log_files: Vec::new(),
+            partitions: Vec::new(),
             retention_seconds: None,
         })
     }

@@ -22,7 +22,7 @@ use crate::{
     context::{Context, SharedContext},
     controller::sink::{Outcome, SinkMemory},
     dereference, events,
-    model::{AgentAnswer, CheckState, ObjectKey, Observation, SinkFacts},
+    model::{AgentAnswer, CheckState, ObjectKey, Observation, SinkFacts, Upstream},
     names, preflight,
     status::{self, Patch, Weighed as _, Weight},
     wake::Wake,
@@ -116,7 +116,22 @@ impl Pass {
             }),
             problem: self.outcome.problem.clone(),
             observation: self.observe().await,
+            upstream: spec.and_then(|spec| self.upstream(&spec.source_ref.name)),
         }
+    }
+
+    /// The source, where it is captured into Kafka. Until its status is made, the one that was written
+    /// last is taken.
+    fn upstream(&self, name: &str) -> Option<Upstream> {
+        let key = self.key.sibling(name);
+        let source = self.context.caches.sources.get(&key)?;
+        let source = source.0.as_ref().ok()?;
+        source.spec.kafka.as_ref()?;
+        let latest = self.context.sources.status(&key);
+        Some(Upstream {
+            name: name.to_owned(),
+            status: latest.or_else(|| source.status.clone().map(Arc::new)),
+        })
     }
 
     async fn observe(&self) -> Observation {
@@ -140,6 +155,7 @@ impl Pass {
             stateful_set: sighting.stateful_set,
             pod: sighting.pod,
             agent: sighting.agent,
+            ready_replicas: sighting.ready_replicas,
         }
     }
 

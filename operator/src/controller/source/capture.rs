@@ -168,6 +168,7 @@ pub(super) async fn observe(
         stateful_set: sighting.stateful_set,
         pod: sighting.pod,
         agent: sighting.agent,
+        ready_replicas: sighting.ready_replicas,
         ..Observation::default()
     }
 }

@@ -15,9 +15,12 @@ use crate::{
     events,
     model::{ObjectKey, Observation, SourceFacts},
     preflight,
-    status::{self, Patch},
+    status::{self, Patch, Weighed as _, Weight},
     wake::Wake,
 };
+
+/// Without a readable spec: what the schema has as the default.
+const LAG_THRESHOLD_SECONDS: f64 = 60.0;
 
 /// One pass over one ReplicationSource. The controller runs one at a time.
 pub(super) struct Pass<'a> {
@@ -35,7 +38,7 @@ impl Pass<'_> {
         let facts = self.facts().await;
         trace!(source = %facts.key, sinks = facts.sinks.len(), "a status is made");
         let now = Timestamp::now();
-        let (status, written, written_at) = {
+        let (before, status, written, written_at) = {
             let mut state = self.memory.lock();
             if state.status.is_none() {
                 let source = self.object.0.as_ref().ok();
@@ -45,12 +48,16 @@ impl Pass<'_> {
                 state.status.clone_from(&present);
                 state.written = present;
             }
-            let status = status::source_status(&facts, state.status.as_deref(), now);
+            let before = state.status.take();
+            let status = status::source_status(&facts, before.as_deref(), now);
             let status = Arc::new(status);
             state.status = Some(Arc::clone(&status));
-            (status, state.written.clone(), state.written_at)
+            (before, status, state.written.clone(), state.written_at)
         };
         self.context.board.show_source(self.key, &status);
+        if facts.capture.is_some() {
+            self.wake_sinks(before.as_deref(), &status).await;
+        }
         match status::patch_due(written.as_deref(), &*status, written_at, now) {
             Patch::Unneeded => None,
             Patch::At(time) => Duration::try_from(time.duration_since(now)).ok(),
@@ -78,6 +85,9 @@ impl Pass<'_> {
                 kinds.into_iter().find_map(|(is, kind)| is.then_some(kind))
             }),
             paused: spec.is_some_and(|spec| spec.paused),
+            lag_threshold_seconds: spec.map_or(LAG_THRESHOLD_SECONDS, |spec| {
+                f64::from(spec.lag_threshold_seconds)
+            }),
             problem: self.outcome.problem.clone(),
             check: preflight::explain(self.context, &owner, &self.outcome.check).await,
             sinks: sinks.collect(),
@@ -101,6 +111,20 @@ impl Pass<'_> {
             check: preflight::explain(self.context, &owner, &self.outcome.check).await,
             ..observation
         })
+    }
+
+    /// What feeds a replica decides whether it is ready.
+    async fn wake_sinks(
+        &self,
+        before: Option<&ReplicationSourceStatus>,
+        after: &ReplicationSourceStatus,
+    ) {
+        let weight = before.map_or(Weight::Transition, |before| before.weigh(after));
+        if weight == Weight::Transition {
+            for sink in self.sinks {
+                self.context.waker.send(Wake::Sink(sink.clone())).await;
+            }
+        }
     }
 
     async fn write(

@@ -1,5 +1,5 @@
 use k8s_openapi::jiff::SignedDuration;
-use sluice_agent_api::status::Lag;
+use sluice_agent_api::status::{Lag, TopicStatus};
 
 use super::*;
 use crate::model::PodTrouble;
@@ -112,6 +112,42 @@ fn a_lag_that_one_agent_does_not_know_is_not_known() {
         2,
     );
     assert_eq!(answered(answer).lag.seconds, None);
+}
+
+#[test]
+fn partitions_of_all_agents_are_added_up() {
+    let reads = |ordinal, partitions, lag_records| {
+        report(ordinal, |status| {
+            let topic = TopicStatus {
+                partitions,
+                lag_records,
+            };
+            status.topics = [("shop.orders".to_owned(), topic)].into();
+        })
+    };
+    let seen = vec![
+        (pod(0), reads(0, 4, Some(7))),
+        (pod(1), reads(1, 2, Some(3))),
+    ];
+    let (_, answer) = together(PIPELINE, seen, 2);
+    let all = TopicStatus {
+        partitions: 6,
+        lag_records: Some(10),
+    };
+    assert_eq!(answered(answer).topics["shop.orders"], all);
+}
+
+#[test]
+fn an_agent_is_ready_that_runs_and_says_so() {
+    let mut ending = pod(2);
+    ending.terminating = true;
+    let seen = vec![
+        (pod(0), report(0, |_| {})),
+        (pod(1), report(1, |status| status.ready = false)),
+        (ending, report(2, |_| {})),
+        (pod(3), AgentAnswer::NotAsked),
+    ];
+    assert_eq!(ready(&seen), 1);
 }
 
 #[test]

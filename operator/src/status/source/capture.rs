@@ -8,9 +8,6 @@ use crate::{
     status::sink_status,
 };
 
-/// The capture is late beyond this; a source says no threshold of its own.
-const LAG_THRESHOLD_SECONDS: f64 = 60.0;
-
 /// The status that the agent makes.
 pub(super) fn status(
     facts: &SourceFacts,
@@ -24,9 +21,10 @@ pub(super) fn status(
         target: None,
         // Its own field: nobody else pauses it.
         paused: facts.paused.then_some(PausedBy::Sink),
-        lag_threshold_seconds: LAG_THRESHOLD_SECONDS,
+        lag_threshold_seconds: facts.lag_threshold_seconds,
         problem: facts.problem.clone(),
         observation: observation.clone(),
+        upstream: None,
     };
     let before = ReplicaSinkStatus {
         observed_generation: previous.observed_generation,
@@ -41,7 +39,7 @@ pub(super) fn status(
     };
     let mut made = sink_status(&seen, Some(&before), now);
     for condition in &mut made.conditions {
-        reword(condition);
+        reword(condition, facts.lag_threshold_seconds);
     }
     ReplicationSourceStatus {
         observed_generation: made.observed_generation,
@@ -53,6 +51,7 @@ pub(super) fn status(
         conditions: made.conditions,
         position: made.position,
         lag: made.lag,
+        kafka: made.kafka,
         snapshot: made.snapshot,
         rate: made.rate,
         last_error: made.last_error,
@@ -60,7 +59,7 @@ pub(super) fn status(
 }
 
 /// What is said of a replica is true of the topics here.
-fn reword(condition: &mut Condition) {
+fn reword(condition: &mut Condition, threshold: f64) {
     if condition.type_ != "LagWithinThreshold" {
         return;
     }
@@ -69,6 +68,7 @@ fn reword(condition: &mut Condition) {
         "LagWithinThreshold" => "at most",
         _ => return,
     };
-    condition.message =
-        format!("The topics are {how} {LAG_THRESHOLD_SECONDS} s behind the database.");
+    condition.message = format!(
+        "The topics are {how} {threshold} s behind the database (spec.lagThresholdSeconds)."
+    );
 }

@@ -35,6 +35,7 @@ pub(crate) fn fresh() -> SinkFacts {
         lag_threshold_seconds: 60.0,
         problem: None,
         observation: Observation::default(),
+        upstream: None,
     }
 }
 
@@ -63,6 +64,7 @@ pub(crate) fn running() -> SinkFacts {
             trouble: None,
         }),
         agent: AgentAnswer::NotAsked,
+        ready_replicas: 0,
     };
     facts
 }
@@ -179,6 +181,7 @@ pub(crate) fn shown(status: &ReplicaSinkStatus) -> String {
     line("target", status.target.clone());
     line("position", status.position.clone());
     line("lag", status.lag.as_ref().map(json));
+    line("kafka", status.kafka.as_ref().map(json));
     line("snapshot", status.snapshot.as_ref().map(json));
     line("rate", status.rate.as_ref().map(json));
     line("tables", status.tables.as_ref().map(json));

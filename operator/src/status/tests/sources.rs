@@ -12,7 +12,7 @@ use crate::{
     status::source_status,
 };
 
-fn facts(sinks: Vec<(&str, Option<ReplicaSinkStatus>)>) -> SourceFacts {
+pub(super) fn facts(sinks: Vec<(&str, Option<ReplicaSinkStatus>)>) -> SourceFacts {
     let sinks = sinks.into_iter();
     SourceFacts {
         key: ObjectKey {
@@ -22,6 +22,7 @@ fn facts(sinks: Vec<(&str, Option<ReplicaSinkStatus>)>) -> SourceFacts {
         generation: Some(1),
         kind: Some("mysql"),
         paused: false,
+        lag_threshold_seconds: 60.0,
         problem: None,
         check: CheckState::Passed(CheckReport::default()),
         sinks: sinks
@@ -63,8 +64,10 @@ fn text(status: &ReplicationSourceStatus) -> String {
         format!("position: {:?}", status.position),
         format!("lag: {}", json(&status.lag)),
         format!("snapshot: {}", json(&status.snapshot)),
-        format!("rate: {}", json(&status.rate)),
     ];
+    let kafka = status.kafka.as_ref();
+    lines.extend(kafka.map(|kafka| format!("kafka: {}", json(kafka))));
+    lines.extend([format!("rate: {}", json(&status.rate))]);
     lines.extend(
         status
             .last_error
@@ -74,7 +77,7 @@ fn text(status: &ReplicationSourceStatus) -> String {
     format!("{}\n{}", lines.join("\n"), conditions(&status.conditions))
 }
 
-fn shown_source(facts: &SourceFacts) -> String {
+pub(super) fn shown_source(facts: &SourceFacts) -> String {
     text(&source_status(facts, None, at(3_600)))
 }
 

@@ -47,6 +47,10 @@ pub(super) fn of_pod(
                 format!("The agent's pod is refused: {problem}"),
                 "make room in the namespace's quota, or allow the pod where the message says",
             )),
+            None if stateful_set.replicas > 1 => pending(format!(
+                "Of {} agents, {} are ready; the pods of some are about to be made.",
+                stateful_set.replicas, facts.observation.ready_replicas
+            )),
             None => pending("The agent's pod is about to be made.".to_owned()),
         };
     };

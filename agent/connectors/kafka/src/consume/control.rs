@@ -24,6 +24,8 @@ pub(super) struct Controls {
     pub(super) pending: VecDeque<(i64, Control)>,
     /// The offset behind the last event that was passed on.
     pub(super) next: i64,
+    /// Every event before this offset was read, if not passed on.
+    pub(super) read_until: i64,
     /// Each table's shape there.
     pub(super) tables: BTreeMap<TableId, Arc<TableSchema>>,
     /// The numbers that records carried after the events that were passed on before the start, by topic.
@@ -129,6 +131,7 @@ impl Controls {
             schemas_next,
             pending: VecDeque::new(),
             next,
+            read_until: next,
             tables: BTreeMap::new(),
             numbers: HashMap::new(),
             passed: HashMap::new(),
@@ -144,6 +147,11 @@ impl Controls {
         } else {
             self.pending.push_back((offset, control));
         }
+    }
+
+    /// Notes that every event before this offset was read.
+    pub(super) fn read_until(&mut self, offset: i64) {
+        self.read_until = self.read_until.max(offset);
     }
 
     /// Takes note of an event's effect on the shapes.

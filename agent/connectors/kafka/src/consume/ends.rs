@@ -1,8 +1,8 @@
 //! Where the topics end, and whether records lie before.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use sluice_core::{Error, Reason, Result};
+use sluice_core::{Error, Reason, Result, source::PartitionEnd};
 use tokio::task::spawn_blocking;
 
 use crate::{control::What, probe::Range};
@@ -13,7 +13,8 @@ use super::Reading;
 pub(super) type Emptied = Vec<(String, i32, i64)>;
 
 impl Reading {
-    /// Asks where the partitions end; answers with the sum of the offsets.
+    /// Asks where the partitions end, that of the control topic among them: a table whose topic is
+    /// not read yet is only named there. Answers with the sum of the offsets.
     pub(crate) async fn ask_ends(&mut self) -> Result<u128> {
         let ends = self.ends().await?;
         for ((name, number), end) in &ends {
@@ -28,7 +29,23 @@ impl Reading {
     async fn ends(&self) -> Result<BTreeMap<(String, i32), i64>> {
         let partitions = self.topics.own_partitions();
         let places = partitions.map(|(topic, number, _)| (topic.to_string(), number));
+        let control = self.controls.iter();
+        let places = places.chain(control.map(|controls| (controls.topic.clone(), 0)));
         self.lookup.ends_of(places.collect()).await
+    }
+
+    /// The partitions of tables' topics that this agent reads, as far as it knows them.
+    pub(crate) fn partition_ends(&self) -> Vec<PartitionEnd> {
+        let partitions = self.topics.own_partitions();
+        partitions
+            .map(|(topic, number, partition)| PartitionEnd {
+                topic: Arc::clone(topic),
+                partition: number,
+                end: partition.end,
+                next: partition.next,
+                empty_until: partition.empty_until,
+            })
+            .collect()
     }
 
     /// Looks whether records lie between here and where a control event or the end of the log waits.
@@ -52,7 +69,10 @@ impl Reading {
         })??;
         let further = !empty.is_empty();
         for (name, number, offset) in empty {
-            self.topics.set_empty_until(&name, number, offset);
+            match &mut self.controls {
+                Some(controls) if controls.topic == name => controls.read_until(offset),
+                _ => self.topics.set_empty_until(&name, number, offset),
+            }
         }
         self.moved |= further;
         Ok(further)
@@ -70,6 +90,12 @@ impl Reading {
             }
         }
         for ((name, number), end) in std::mem::take(&mut self.goals) {
+            if let Some(controls) = self.controls.as_ref().filter(|one| one.topic == name) {
+                if controls.read_until < end {
+                    ranges.insert(name, vec![(0, controls.read_until, end)]);
+                }
+                continue;
+            }
             let goal = BTreeMap::from([(number, end)]);
             let behind: Vec<Range> = self.topics.behind(&name, &goal).collect();
             let known = ranges.entry(name).or_default();
