@@ -36,12 +36,13 @@ pub struct Origin {
 impl Place {
     /// The place of a partition. To be asked for once, and not per record.
     pub fn of(topic: &str, partition: i32) -> &'static Self {
-        static KNOWN: Mutex<Option<HashMap<(Arc<str>, i32), &'static Place>>> = Mutex::new(None);
+        type Places = HashMap<(Arc<str>, i32), &'static Place>;
+        static KNOWN: Mutex<Option<Places>> = Mutex::new(None);
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         let known = known.get_or_insert_with(HashMap::new);
         let topic: Arc<str> = Arc::from(topic);
         let place = known.entry((Arc::clone(&topic), partition));
-        *place.or_insert_with(|| Box::leak(Box::new(Self { topic, partition })))
+        place.or_insert_with(|| Box::leak(Box::new(Self { topic, partition })))
     }
 }
 

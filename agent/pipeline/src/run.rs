@@ -316,6 +316,12 @@ fn patterns(config: &PipelineConfig, done: &Requests) -> Vec<String> {
     config.resnapshot.iter().chain(requested).cloned().collect()
 }
 
+/// Whether one of the patterns names a table.
+fn is_named(patterns: &[String], table: &TableId) -> bool {
+    let name = table.to_string();
+    patterns.iter().any(|pattern| matches(pattern, &name))
+}
+
 /// Opens the source where the target stands, decides which tables are to be copied, and makes the
 /// target ready for them.
 async fn start(
@@ -345,8 +351,7 @@ async fn start(
         if !config.router.selects(&schema.id) {
             continue;
         }
-        let name = schema.id.to_string();
-        let wanted = patterns.iter().any(|pattern| matches(pattern, &name));
+        let wanted = is_named(&patterns, &schema.id);
         if !can_snapshot {
             // Of a stream that goes on, what is not known yet is announced by the stream.
             if !follows_log {
@@ -366,16 +371,12 @@ async fn start(
             states.insert(schema.id.clone(), state);
         }
     }
-    let agreed = |table: &TableId| {
-        let name = table.to_string();
-        agreed.iter().any(|pattern| matches(pattern, &name))
-    };
     states.retain(|table, state| match state {
         _ if schemas.iter().any(|schema| schema.id == *table) => true,
         // There is nothing left to copy: a drop or a rename is ahead in the log.
         TableState::Snapshotting { .. } => false,
         // A person agrees to let go of it.
-        TableState::Stopped { .. } => !agreed(table),
+        TableState::Stopped { .. } => !is_named(&agreed, table),
         TableState::Streaming => true,
     });
     let stopped = StoppedTables::default();

@@ -256,7 +256,9 @@ async fn debezium_with_poison(format: Format, wrong: Format, label: &str) -> Res
     for (row, value) in kept.iter().zip(&poison) {
         assert_eq!(row[0].as_deref(), Some(table.as_str()));
         assert_eq!(row[1].as_deref(), Some("unreadable"));
-        let hex: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex: String = value
+            .iter()
+            .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
         assert_eq!(row[2], (!with_topic).then_some(hex));
     }
     if with_topic {

@@ -24,7 +24,7 @@ async fn debezium_to_debezium(format: Format, label: &str) -> Result<()> {
 
     let source = debezium::mysql_source(&kafka, &mysql, &prefix, format);
     let source = Connector::create(&kafka, &format!("{}-source", mysql.name), &source).await?;
-    let sink = debezium::jdbc_sink(&kafka, &postgres, &[topic.clone()], format);
+    let sink = debezium::jdbc_sink(&kafka, &postgres, std::slice::from_ref(&topic), format);
     let sink = Connector::create(&kafka, &format!("{}-sink", mysql.name), &sink).await?;
     let pair = Pair {
         mysql_table: "items".to_owned(),

@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -63,11 +64,12 @@ async fn write(mut conn: Conn, writer: u64, stop: Arc<AtomicBool>) -> Result<u64
         let amount = rng.u32(1..50);
         let (from, to) =
             [("cash", "savings"), ("cash", "loans"), ("savings", "loans")][rng.usize(..3)];
-        sql.push_str(&format!(
+        let _ = write!(
+            sql,
             "UPDATE {from} SET balance = balance - {amount} WHERE id = {account};
              UPDATE {to} SET balance = balance + {amount} WHERE id = {account};
              INSERT INTO journal (writer) VALUES ({writer});"
-        ));
+        );
         let end = if rng.u32(..10) == 0 {
             "ROLLBACK"
         } else {

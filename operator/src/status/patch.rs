@@ -45,13 +45,16 @@ struct View<'a> {
     /// Topics and their partitions.
     kafka: Option<(i32, i32)>,
     /// What is left, as a whole: identity and counts that change rarely.
-    rest: (
-        Option<i64>,
-        Option<&'a str>,
-        [Option<i32>; 2],
-        Option<&'a str>,
-    ),
+    rest: Rest<'a>,
 }
+
+/// Generation, what the resource is of, counts of replicas, and the selector for them.
+type Rest<'a> = (
+    Option<i64>,
+    Option<&'a str>,
+    [Option<i32>; 2],
+    Option<&'a str>,
+);
 
 /// A status that can be weighed.
 pub(crate) trait Weighed: PartialEq {

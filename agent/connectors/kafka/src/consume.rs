@@ -86,6 +86,8 @@ pub(crate) struct Reading {
     fetching: Option<Read>,
     /// When the pipeline was last told of anything.
     pub(crate) told_at: Instant,
+    /// Topics that a control event names and the broker does not know, and since when.
+    absent: BTreeMap<String, Instant>,
     /// What the agents wait for that share the topics.
     barrier: Barrier,
     /// Whether rows of snapshots are to say where their records lie.
@@ -164,6 +166,7 @@ impl Reading {
             probing: None,
             fetching: None,
             told_at: Instant::now(),
+            absent: BTreeMap::new(),
             barrier,
             with_origins: false,
         })
@@ -227,12 +230,13 @@ impl Reading {
     }
 
     /// Begins to read a topic; one that does not exist holds nothing.
-    async fn read_topic(&mut self, name: &str, control: u64) -> Result<()> {
+    /// Answers whether it exists.
+    async fn read_topic(&mut self, name: &str, control: u64) -> Result<bool> {
         if self.topics.has(name) {
-            return Ok(());
+            return Ok(true);
         }
         let Some(count) = self.lookup.partitions(name).await? else {
-            return Ok(());
+            return Ok(false);
         };
         let (consumer, topic) = (Arc::clone(&self.consumer), name.to_owned());
         let met = blocking(move || Ok(meet(&consumer, &topic))).await?;
@@ -266,7 +270,8 @@ impl Reading {
             unreadable: 0,
         });
         self.share_out();
-        self.assign(&places)
+        self.assign(&places)?;
+        Ok(true)
     }
 
     fn assign(&self, places: &[(String, i32, Offset)]) -> Result<()> {

@@ -58,8 +58,11 @@ impl Partition {
             next,
             empty_until: 0,
             end: 0,
+            high: None,
             newest_micros: 0,
             held: VecDeque::new(),
+            held_bytes: 0,
+            is_paused: false,
         }
     }
 

@@ -93,6 +93,7 @@ impl Taken {
             ChangeEvent::Schema(change) => {
                 self.story.push(format!("{} changes", change.table().name));
             }
+            ChangeEvent::Unreadable(unreadable) => panic!("{:?}", unreadable.table),
             ChangeEvent::TransactionEnd(_) => {}
         }
     }
