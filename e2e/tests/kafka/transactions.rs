@@ -4,7 +4,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -64,12 +63,12 @@ async fn write(mut conn: Conn, writer: u64, stop: Arc<AtomicBool>) -> Result<u64
         let amount = rng.u32(1..50);
         let (from, to) =
             [("cash", "savings"), ("cash", "loans"), ("savings", "loans")][rng.usize(..3)];
-        let _ = write!(
-            sql,
+        let transfer = format!(
             "UPDATE {from} SET balance = balance - {amount} WHERE id = {account};
              UPDATE {to} SET balance = balance + {amount} WHERE id = {account};
              INSERT INTO journal (writer) VALUES ({writer});"
         );
+        sql.push_str(&transfer);
         let end = if rng.u32(..10) == 0 {
             "ROLLBACK"
         } else {
