@@ -50,6 +50,9 @@ pub(crate) struct Session {
     pub(crate) stopped: HashSet<TableId>,
     /// Tables whose coming copy follows from a change of theirs, which readers were told of.
     pub(crate) refilled: HashSet<TableId>,
+    /// Tables that are to be copied again because somebody wants it: readers hear of their shape with
+    /// the first rows, and not before, lest they stop at it.
+    pub(crate) renewing: HashSet<TableId>,
     /// Tables with rows of a source transaction that has not ended.
     pub(crate) unfinished: HashSet<TableId>,
 }

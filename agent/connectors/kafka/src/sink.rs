@@ -141,6 +141,7 @@ impl KafkaSink {
             began: None,
             stopped: HashSet::new(),
             refilled: HashSet::new(),
+            renewing: HashSet::new(),
             unfinished: HashSet::new(),
             state,
             settings,
@@ -191,8 +192,11 @@ impl KafkaSink {
         let told = session.told(&table.id).cloned();
         if let Some(told) = &told {
             // Its changes come with the stream, or with the copy that begins.
-            let shape = if follows { told } else { table };
-            return session.ready(shape).await;
+            if follows {
+                return session.ready(told).await;
+            }
+            session.renewing.insert(table.id.clone());
+            return session.ready(table).await;
         }
         session.ready(table).await?;
         let shape = Fingerprint::of(table)?.0.to_string();

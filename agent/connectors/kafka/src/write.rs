@@ -289,6 +289,7 @@ impl<'a> Writer<'a> {
     /// Tells readers that a table is copied from its first row: with its change, where that is why;
     /// otherwise somebody wants it so.
     async fn begin_copy(&mut self, table: &Arc<TableSchema>) -> Result<()> {
+        self.session.renewing.remove(&table.id);
         let is_known = self.session.told(&table.id).is_some();
         if !is_known || self.session.refilled.remove(&table.id) {
             return self.session.ready_for_rows(table).await;
@@ -386,8 +387,10 @@ impl<'a> Writer<'a> {
             }
             SchemaChange::Alter(schema) => {
                 let shape = self.reshape(schema).await?;
-                // A capture that begins announces what readers may know already.
-                if self.session.known.shapes.get(&schema.id) == Some(&shape) {
+                // A capture that begins announces what readers may know already, or will.
+                if self.session.renewing.contains(&schema.id)
+                    || self.session.known.shapes.get(&schema.id) == Some(&shape)
+                {
                     return Ok(());
                 }
                 let event = What::Alter { shape };
