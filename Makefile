@@ -9,6 +9,8 @@ CLUSTER := eval "$$(e2e/cluster up)" && eval "$$(e2e/cluster databases)"
 TRANSPORT := eval "$$(e2e/servers up kafka registry connect)"
 CLUSTER_TRANSPORT := eval "$$(e2e/cluster databases kafka registry)"
 INTEGRATION := --features sluice-mysql/integration,sluice-postgres/integration,sluice-kafka/integration,sluice-e2e/kafka
+# What the direct path shows and holds through Kafka too. Row images that leave columns out can't be keyed anew there.
+THROUGH := types:: ddl:: bad_input::rows crashes:: restart:: network:: --skip images::
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help
@@ -28,7 +30,8 @@ cluster-demo: build ## The same on a real Kubernetes cluster of one node: chart,
 test: check ## Everything: lints, unit tests, and every test on real servers.
 	cargo build --workspace --bins --tests --examples $(INTEGRATION)
 	@date +'%T starting the servers'
-	@export SLUICE_BIN_DIR=$(TARGET)/debug && $(SERVERS) && $(TRANSPORT) && $(CLUSTER) && $(CLUSTER_TRANSPORT) && date +'%T testing' && cargo test --workspace $(INTEGRATION)
+	@export SLUICE_BIN_DIR=$(TARGET)/debug && $(SERVERS) && $(TRANSPORT) && $(CLUSTER) && $(CLUSTER_TRANSPORT) && date +'%T testing' && cargo test --workspace $(INTEGRATION) \
+		&& date +'%T testing through Kafka' && SLUICE_THROUGH=avro cargo test --workspace $(INTEGRATION) --test e2e -- $(THROUGH)
 
 .PHONY: check
 check: ## Formatting, lints and documentation; needs no server.

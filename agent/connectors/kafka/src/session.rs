@@ -48,7 +48,7 @@ pub(crate) struct Session {
     /// When the open transaction began.
     pub(crate) began: Option<Instant>,
     pub(crate) stopped: HashSet<TableId>,
-    /// Tables whose coming copy follows from a change of theirs, which readers were told of.
+    /// Tables whose coming copy follows from what readers were told: they are new or have changed.
     pub(crate) refilled: HashSet<TableId>,
     /// Tables that are to be copied again because somebody wants it: readers hear of their shape with
     /// the first rows, and not before, lest they stop at it.

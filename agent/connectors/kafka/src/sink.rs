@@ -200,6 +200,7 @@ impl KafkaSink {
         }
         session.ready(table).await?;
         let shape = Fingerprint::of(table)?.0.to_string();
+        session.refilled.insert(table.id.clone());
         session.control(&table.id, What::Create { shape }).await
     }
 }

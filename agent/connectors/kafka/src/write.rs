@@ -383,6 +383,7 @@ impl<'a> Writer<'a> {
             SchemaChange::Create(schema) => {
                 let shape = self.reshape(schema).await?;
                 let event = What::Create { shape };
+                self.session.refilled.insert(schema.id.clone());
                 self.session.control(&schema.id, event).await
             }
             SchemaChange::Alter(schema) => {
