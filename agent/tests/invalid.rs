@@ -18,7 +18,7 @@ fn without_document(index: usize) -> String {
 
 #[test]
 fn every_mistake_is_exit_code_2_with_line_object_and_field() {
-    let mysql_kafka = "  kafka: {bootstrapServers: 'k:9092'}\n  mysql:\n    host";
+    let mysql_kafka = "  kafka: {bootstrapServers: 'k:9092', partitions: 0}\n  mysql:\n    host";
     let cases: Vec<(&str, String, &str)> = vec![
         (
             "broken YAML",
@@ -111,7 +111,7 @@ fn every_mistake_is_exit_code_2_with_line_object_and_field() {
         (
             "kafka",
             with("  mysql:\n    host", mysql_kafka),
-            "spec.kafka: not supported by this version",
+            "spec.kafka.partitions: must be from 1 to 10000",
         ),
         (
             "source",

@@ -33,7 +33,7 @@ use crate::{
     schemas::{Fingerprint, Shapes},
     session::Session,
     settings::Settings,
-    state::State,
+    state::{self, State},
     table::Tables,
     topics::{Declared, Topics, beside, topic_of},
     write::{Buffers, Writer},
@@ -106,6 +106,9 @@ impl KafkaSink {
         let producer = Producer::open(config, &settings).await?;
         let schemas = lookup.begin_read(&own.schemas(), 0);
         let (records, _) = lookup.read(&own.positions(), 0).await?;
+        if let Some(other) = state::stranger(&settings.pipeline, &records) {
+            return Err(taken(&other, &own.positions()));
+        }
         let state = State::read(&settings.pipeline, &records)?;
         let (records, _) = finished(schemas.await)?;
         let mut shapes = Shapes::default();
@@ -215,6 +218,15 @@ async fn written(lookup: &Lookup, own: &OwnTopics, state: &State) -> Result<BTre
         Some((topic, count.cast_unsigned()))
     });
     Ok(topics.collect())
+}
+
+/// Why topics can't be written to that another pipeline writes.
+fn taken(other: &str, positions: &str) -> Error {
+    let message = format!("the topics belong to pipeline {other}, as topic {positions} says");
+    Error::new(Reason::InvalidConfig, message).with_hint(format!(
+        "give the source another name; if that pipeline is no more, delete topic {positions}, and every \
+         table is copied into the topics again"
+    ))
 }
 
 /// The topics beside the tables'.

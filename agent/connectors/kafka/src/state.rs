@@ -85,6 +85,15 @@ impl State {
     }
 }
 
+/// Another pipeline that writes, or wrote, by the same topics: neither would know of the other's rows.
+pub(crate) fn stranger(pipeline: &str, records: &[Kept]) -> Option<String> {
+    let own = owner_key(pipeline);
+    let written = records.iter().filter(|record| record.value.is_some());
+    let keys = written.filter_map(|record| std::str::from_utf8(record.key.as_deref()?).ok());
+    let mut others = keys.filter(|key| *key != own);
+    others.find_map(|key| key.strip_suffix("/owner").map(str::to_owned))
+}
+
 impl Known {
     /// Marks tables of which rows are written that the position does not say: a copy that begins
     /// there again replaces them.
@@ -139,4 +148,36 @@ fn parsed<T: DeserializeOwned>(pipeline: &str, value: Option<&[u8]>) -> Result<O
         })
     };
     value.map(parse).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(key: &str, value: Option<&str>) -> Kept {
+        Kept {
+            offset: 0,
+            header: None,
+            key: Some(key.as_bytes().to_vec()),
+            value: value.map(|value| value.as_bytes().to_vec()),
+        }
+    }
+
+    #[test]
+    fn another_pipeline_is_known_by_the_agent_that_it_named() {
+        let own = [
+            kept("a/shop:capture", Some("{}")),
+            kept("a/shop:capture/owner", Some("{}")),
+        ];
+        assert_eq!(stranger("a/shop:capture", &own), None);
+        assert_eq!(
+            stranger("b/shop:capture", &own).as_deref(),
+            Some("a/shop:capture")
+        );
+        assert_eq!(
+            stranger("b/shop:capture", &[kept("a/shop:capture/owner", None)]),
+            None,
+            "somebody deleted it"
+        );
+    }
 }

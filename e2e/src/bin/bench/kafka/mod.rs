@@ -79,7 +79,7 @@ async fn measure(
 
     peer.run_both().await?;
     (other.latency, other.load) = delay(mysql, shop, peer, 0).await?;
-    other.memory = peer.memory_bytes()?;
+    other.memory = peer::Debezium::memory_bytes()?;
     peer.stop_both().await?;
     ours.run_both().await?;
     (own.latency, own.load) = delay(mysql, shop, ours, 1_000_000).await?;

@@ -121,7 +121,7 @@ impl<'a> Debezium<'a> {
     }
 
     /// The most memory that the worker has used, once for both.
-    pub(crate) fn memory_bytes(&self) -> Result<[u64; 2]> {
+    pub(crate) fn memory_bytes() -> Result<[u64; 2]> {
         let status = fs::read_to_string(format!("/proc/{}/status", worker_pid()?))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
