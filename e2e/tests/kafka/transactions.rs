@@ -32,7 +32,8 @@ const BULK: u64 = 100_000;
 /// How often the replica is read in between.
 const READS: u64 = 200;
 const KILLS: u32 = 5;
-const MEMORY_BYTES_MAX: u64 = 128 << 20;
+/// An agent that is not optimised, on a busy machine: `make bench` has the bar.
+const MEMORY_BYTES_MAX: u64 = 224 << 20;
 /// How often each writer commits.
 const PACE: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(120);
