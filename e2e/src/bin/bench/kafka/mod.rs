@@ -66,11 +66,7 @@ async fn measure(
     own.apply_rows = rate(rows, ours.apply_snapshot(rows).await?);
 
     Orders::new(rows).change(mysql, settings.changes).await?;
-    let marker = format!(
-        "INSERT INTO orders (id, customer, status, amount, quantity, created) \
-         VALUES ({MARKER}, 1, 'new', 1, 1, '2026-01-01')"
-    );
-    mysql.exec(marker).await?;
+    mysql.exec(marker(MARKER as i64)).await?;
     let changes = settings.changes + 1;
     other.backlog = rate(changes, peer.capture_backlog(changes).await?);
     own.backlog = rate(changes, ours.capture_backlog(changes).await?);
@@ -87,6 +83,14 @@ async fn measure(
     own.cpu = ours.cpu_seconds();
     ours.stop_both().await?;
     Ok((own, other))
+}
+
+/// Inserts an order that is known by its number.
+fn marker(id: i64) -> String {
+    format!(
+        "INSERT INTO orders (id, customer, status, amount, quantity, created) \
+         VALUES ({id}, 1, 'new', 1, 1, '2026-01-01')"
+    )
 }
 
 /// Milliseconds from commit to visible, sorted, while a thousand changes per second are made; and how
@@ -121,6 +125,10 @@ async fn delay(
     let took = started.elapsed();
     let written = writers.stop().await?;
     ensure!(written.changes > 0, "nobody wrote");
+    // What was written last is to arrive before the agents are stopped and both sides compared.
+    let last = 2 * MARKER as i64 + first;
+    mysql.exec(marker(last)).await?;
+    chain.wait_row("orders", last).await?;
     Ok((times?, rate(written.changes, took)))
 }
 
