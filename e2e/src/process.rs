@@ -37,6 +37,15 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Clock ticks per second in `/proc`, the same on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// Which of the pipelines that lead through Kafka.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// Into Kafka.
+    Capture,
+    /// Into the target; the only one of a direct way.
+    Apply,
+}
+
 /// A running `sluice run`.
 pub struct Sluice {
     child: Child,
@@ -150,14 +159,15 @@ impl Sluice {
 
     /// The status of the sink's pipeline; the first one's where several sinks are run.
     pub async fn status(&self) -> Result<AgentStatus> {
-        let mut all = self.statuses().await?;
-        let through = self.ends.through.as_ref();
-        let captures = |status: &AgentStatus| {
-            through.is_some_and(|through| status.pipeline == through.capture())
-        };
-        all.retain(|status| !captures(status));
-        let first = all.into_iter().next();
-        first.context("/v1/status lists no pipeline")
+        self.status_of(Side::Apply).await
+    }
+
+    async fn status_of(&self, side: Side) -> Result<AgentStatus> {
+        let capture = self.ends.through.as_ref().map(Through::capture);
+        let captures = |status: &AgentStatus| capture.as_ref() == Some(&status.pipeline);
+        let mut all = self.statuses().await?.into_iter();
+        let found = all.find(|status| captures(status) == (side == Side::Capture));
+        found.context("/v1/status does not list the pipeline")
     }
 
     /// The status of every pipeline.
@@ -168,17 +178,19 @@ impl Sluice {
         Ok(serde_json::from_value(parsed["pipelines"].take())?)
     }
 
-    /// The status of the pipeline that captures into Kafka.
-    async fn capture_status(&self, through: &Through) -> Result<AgentStatus> {
-        let name = through.capture();
-        let mut all = self.statuses().await?.into_iter();
-        let captures = all.find(|status| status.pipeline == name);
-        captures.with_context(|| format!("/v1/status does not list {name}"))
-    }
-
     /// Waits until the status is as wanted, and returns it. Fails at once when the agent ends.
     pub async fn wait_until(
         &mut self,
+        what: &str,
+        at_most: Duration,
+        wanted: impl FnMut(&AgentStatus) -> bool,
+    ) -> Result<AgentStatus> {
+        self.wait_until_of(Side::Apply, what, at_most, wanted).await
+    }
+
+    async fn wait_until_of(
+        &mut self,
+        side: Side,
         what: &str,
         at_most: Duration,
         mut wanted: impl FnMut(&AgentStatus) -> bool,
@@ -192,7 +204,7 @@ impl Sluice {
                     self.stderr_end()
                 );
             }
-            if let Ok(status) = self.status().await {
+            if let Ok(status) = self.status_of(side).await {
                 if wanted(&status) {
                     return Ok(status);
                 }
@@ -210,8 +222,10 @@ impl Sluice {
 
     /// Waits until every table is copied and the log is followed.
     pub async fn wait_streaming(&mut self) -> Result<AgentStatus> {
-        if let Some(through) = self.ends.through.clone() {
-            self.wait_captured(&through, PATIENCE, is_streaming).await?;
+        if self.ends.through.is_some() {
+            let what = "the capture's streaming";
+            self.wait_until_of(Side::Capture, what, PATIENCE, is_streaming)
+                .await?;
         }
         self.wait_until("streaming", PATIENCE, is_streaming).await
     }
@@ -275,7 +289,9 @@ impl Sluice {
             let position = status.position.as_deref();
             position.is_some_and(|position| has_passed(position, here)) && is_streaming(status)
         };
-        self.wait_captured(through, at_most, is_done).await?;
+        let what = format!("{here} to be captured");
+        self.wait_until_of(Side::Capture, &what, at_most, is_done)
+            .await?;
         let ends = through.ends().await?;
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         let what = format!("the sink to apply everything up to {ends}");
@@ -284,32 +300,6 @@ impl Sluice {
             position.is_some_and(|position| has_read(position, &ends))
         };
         self.wait_until(&what, left, knows).await.map(drop)
-    }
-
-    /// Waits until the status of the capture is as wanted.
-    async fn wait_captured(
-        &mut self,
-        through: &Through,
-        at_most: Duration,
-        wanted: impl Fn(&AgentStatus) -> bool,
-    ) -> Result<()> {
-        let deadline = tokio::time::Instant::now() + at_most;
-        loop {
-            let captured = self.capture_status(through).await;
-            if captured.as_ref().is_ok_and(&wanted) {
-                return Ok(());
-            }
-            if let Some(status) = self.child.try_wait()? {
-                bail!("sluice ended with {status}: {}", self.stderr_end());
-            }
-            if tokio::time::Instant::now() >= deadline {
-                bail!(
-                    "waited {at_most:?} for the capture; status: {captured:#?}\n{}",
-                    self.stderr_end()
-                );
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
     }
 
     /// Kills the agent with signal 9 and waits until it is gone.

@@ -11,40 +11,18 @@ use anyhow::{Context, Result, bail, ensure};
 use fastrand::Rng;
 use serde_json::json;
 use sluice_e2e::{
-    AgentFolder, MysqlDatabase, PgDatabase, Shop, Sluice, ThrowAway, WriterOptions, Writers,
+    MysqlDatabase, PgDatabase, Shop, ThrowAway, WriterOptions, Writers,
     compare::{Pair, wait_equal},
     kafka::{Format, Transport, topics},
     servers::Kind,
 };
 use tokio::time::sleep;
 
+use crate::agents::Agent;
+
 const KILLS: u32 = 60;
 const ORDERS: u64 = 20_000;
 const PATIENCE: Duration = Duration::from_secs(180);
-
-/// An agent that comes back whenever it is killed.
-struct Agent {
-    folder: AgentFolder,
-    running: Sluice,
-}
-
-impl Agent {
-    fn start(folder: AgentFolder) -> Result<Self> {
-        let running = Sluice::agent(&folder, &[])?;
-        Ok(Self { folder, running })
-    }
-
-    async fn kill(&mut self) -> Result<()> {
-        ensure!(
-            self.running.is_running()?,
-            "sluice ended by itself: {}",
-            self.running.stderr()
-        );
-        self.running.kill_nine().await?;
-        self.running = Sluice::agent(&self.folder, &[])?;
-        Ok(())
-    }
-}
 
 /// No change of a row may be there twice. Rows of the first copy have no transaction.
 fn count_changes(bootstrap: &str, topics: &[String]) -> Result<BTreeMap<String, usize>> {

@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use sluice_e2e::{
     KafkaServers, MysqlDatabase, PgDatabase, PipelineFile, Servers, Sluice, assert_equal,
     compare::{Pair, wait_equal},
-    kafka::{Format, Transport, connect::Connector, debezium, registry, topics, topics::Record},
+    kafka::{Format, Transport, registry, topics, topics::Record},
     wait::wait_for,
 };
 
-use crate::items::{CHANGES, TABLE};
+use crate::items::{CHANGES, Captured};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 const ERRORS: &str = "__connect.errors.";
@@ -211,16 +211,15 @@ fn poison(format: Format) -> Vec<Vec<u8>> {
 }
 
 async fn debezium_with_poison(format: Format, wrong: Format, label: &str) -> Result<()> {
-    let (servers, kafka) = (Servers::from_env(), KafkaServers::from_env()?);
-    let mysql = MysqlDatabase::create(&servers, label).await?;
-    let postgres = PgDatabase::create(&servers, label).await?;
-    mysql.exec(TABLE).await?;
-    let prefix = format!("dbz.{}", mysql.name);
-    let topic = format!("{prefix}.{}.items", mysql.name);
+    let Captured {
+        kafka,
+        mysql,
+        postgres,
+        prefix,
+        topic,
+        source,
+    } = Captured::start(format, label).await?;
     let refused = format!("refused.{}", mysql.name);
-    topics::create(&kafka.bootstrap, &topic, 1).await?;
-    let config = debezium::mysql_source(&kafka, &mysql, &prefix, format);
-    let source = Connector::create(&kafka, &format!("{}-source", mysql.name), &config).await?;
     let transport = Transport::foreign(&kafka, &mysql, &topic, format);
     let with_topic = format == Format::Avro;
     let folder = transport.apply(&postgres, "pg", |spec| {
@@ -279,7 +278,7 @@ async fn debezium_with_poison(format: Format, wrong: Format, label: &str) -> Res
     }
     ensure!(apply.terminate().await?.success(), "{}", apply.stderr());
 
-    declared_wrongly(&kafka, &servers, &mysql, &topic, wrong).await?;
+    declared_wrongly(&kafka, &Servers::from_env(), &mysql, &topic, wrong).await?;
     source.delete().await?;
     topics::delete(&kafka.bootstrap, &prefix).await?;
     topics::delete(&kafka.bootstrap, &refused).await?;

@@ -5,25 +5,22 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use sluice_e2e::{
-    KafkaServers, MysqlDatabase, PgDatabase, Servers,
     compare::{Pair, compare},
     kafka::{Format, connect::Connector, console, debezium, registry, topics},
     wait::wait_for,
 };
 
-use crate::items::{CHANGES, TABLE};
+use crate::items::{CHANGES, Captured};
 
 async fn debezium_to_debezium(format: Format, label: &str) -> Result<()> {
-    let (servers, kafka) = (Servers::from_env(), KafkaServers::from_env()?);
-    let mysql = MysqlDatabase::create(&servers, label).await?;
-    let postgres = PgDatabase::create(&servers, label).await?;
-    mysql.exec(TABLE).await?;
-    let prefix = format!("dbz.{}", mysql.name);
-    let topic = format!("{prefix}.{}.items", mysql.name);
-    topics::create(&kafka.bootstrap, &topic, 1).await?;
-
-    let source = debezium::mysql_source(&kafka, &mysql, &prefix, format);
-    let source = Connector::create(&kafka, &format!("{}-source", mysql.name), &source).await?;
+    let Captured {
+        kafka,
+        mysql,
+        postgres,
+        prefix,
+        topic,
+        source,
+    } = Captured::start(format, label).await?;
     let sink = debezium::jdbc_sink(&kafka, &postgres, std::slice::from_ref(&topic), format);
     let sink = Connector::create(&kafka, &format!("{}-sink", mysql.name), &sink).await?;
     let pair = Pair {

@@ -10,7 +10,7 @@ use sluice_e2e::{
     kafka::{Format, Transport, connect::Connector, debezium, registry, topics},
 };
 
-use crate::items::{CHANGES, TABLE};
+use crate::items::{CHANGES, Captured, TABLE};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -46,16 +46,14 @@ async fn from_sluice_to_debezium(format: Format, label: &str) -> Result<()> {
 }
 
 async fn from_debezium_to_sluice(format: Format, label: &str) -> Result<()> {
-    let (servers, kafka) = (Servers::from_env(), KafkaServers::from_env()?);
-    let mysql = MysqlDatabase::create(&servers, label).await?;
-    let postgres = PgDatabase::create(&servers, label).await?;
-    mysql.exec(TABLE).await?;
-    let prefix = format!("dbz.{}", mysql.name);
-    let topic = format!("{prefix}.{}.items", mysql.name);
-    topics::create(&kafka.bootstrap, &topic, 1).await?;
-    let config = debezium::mysql_source(&kafka, &mysql, &prefix, format);
-    let source = Connector::create(&kafka, &format!("{}-source", mysql.name), &config).await?;
-
+    let Captured {
+        kafka,
+        mysql,
+        postgres,
+        prefix,
+        topic,
+        source,
+    } = Captured::start(format, label).await?;
     let transport = Transport::foreign(&kafka, &mysql, &topic, format);
     let mut apply = Sluice::agent(&transport.apply(&postgres, "pg", |_| {})?, &[])?;
     let pairs = [Pair::same(&mysql, "items")];

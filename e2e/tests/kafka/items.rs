@@ -1,5 +1,11 @@
 //! A table of every type that both Debezium and Sluice can carry to the end, and changes to it.
 
+use anyhow::Result;
+use sluice_e2e::{
+    KafkaServers, MysqlDatabase, PgDatabase, Servers,
+    kafka::{Format, connect::Connector, debezium, topics},
+};
+
 /// What both sinks can say in PostgreSQL: Debezium's has no place for a TIME beyond a day, nor by
 /// default for a BIGINT beyond 2^63, fails at BIT(8) in Avro, and keeps an ENUM as text.
 pub(crate) const TABLE: &str = "
@@ -29,3 +35,36 @@ pub(crate) const CHANGES: &str = "
     UPDATE items SET price = price + 1, name = 'changed', updated = '2026-11-21 05:06:07' WHERE id < 3;
     DELETE FROM items WHERE id = 3;
     UPDATE items SET id = 40 WHERE id = 4";
+
+/// The table, which Debezium captures into a topic of one partition, and a target.
+pub(crate) struct Captured {
+    pub(crate) kafka: KafkaServers,
+    pub(crate) mysql: MysqlDatabase,
+    pub(crate) postgres: PgDatabase,
+    /// What the names of its topics begin with.
+    pub(crate) prefix: String,
+    pub(crate) topic: String,
+    pub(crate) source: Connector,
+}
+
+impl Captured {
+    pub(crate) async fn start(format: Format, label: &str) -> Result<Self> {
+        let (servers, kafka) = (Servers::from_env(), KafkaServers::from_env()?);
+        let mysql = MysqlDatabase::create(&servers, label).await?;
+        let postgres = PgDatabase::create(&servers, label).await?;
+        mysql.exec(TABLE).await?;
+        let prefix = format!("dbz.{}", mysql.name);
+        let topic = format!("{prefix}.{}.items", mysql.name);
+        topics::create(&kafka.bootstrap, &topic, 1).await?;
+        let config = debezium::mysql_source(&kafka, &mysql, &prefix, format);
+        let source = Connector::create(&kafka, &format!("{}-source", mysql.name), &config).await?;
+        Ok(Self {
+            kafka,
+            mysql,
+            postgres,
+            prefix,
+            topic,
+            source,
+        })
+    }
+}

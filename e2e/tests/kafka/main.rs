@@ -2,6 +2,7 @@
 //! `eval "$(e2e/servers up mysql postgres kafka registry connect)"` and
 //! `cargo build --release -p sluice` first.
 
+mod agents;
 mod crashes;
 mod dead_letters;
 mod debezium;

@@ -16,13 +16,15 @@ use fastrand::Rng;
 use mysql_async::{Conn, prelude::Queryable};
 use serde_json::json;
 use sluice_e2e::{
-    AgentFolder, MysqlDatabase, PgDatabase, Servers, Sluice,
+    MysqlDatabase, PgDatabase, Servers,
     compare::{Pair, wait_equal},
     kafka::{Format, KafkaServers, Transport, topics},
     postgres::rows_of,
 };
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
+
+use crate::agents::Agent;
 
 const WRITERS: u64 = 4;
 const ACCOUNTS: u64 = 200;
@@ -112,30 +114,6 @@ fn read(client: Client, schema: String, stop: Arc<AtomicBool>) -> JoinHandle<Res
         ensure!(written > 0, "nothing ever came");
         Ok(reads)
     })
-}
-
-/// An agent that comes back whenever it is killed.
-struct Agent {
-    folder: AgentFolder,
-    running: Sluice,
-}
-
-impl Agent {
-    fn start(folder: AgentFolder) -> Result<Self> {
-        let running = Sluice::agent(&folder, &[])?;
-        Ok(Self { folder, running })
-    }
-
-    async fn kill(&mut self) -> Result<()> {
-        ensure!(
-            self.running.is_running()?,
-            "sluice ended by itself: {}",
-            self.running.stderr()
-        );
-        self.running.kill_nine().await?;
-        self.running = Sluice::agent(&self.folder, &[])?;
-        Ok(())
-    }
 }
 
 /// The rows that the journal has in the replica.
