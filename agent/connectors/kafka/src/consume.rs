@@ -115,8 +115,8 @@ impl Reading {
         let probe = Probe::new(config.clone(), brokers)?;
         for (name, value) in [
             ("fetch.wait.max.ms", "100"),
-            ("queued.max.messages.kbytes", "16384"),
-            ("queued.min.messages", "50000"),
+            ("queued.max.messages.kbytes", "8192"),
+            ("queued.min.messages", "20000"),
             // Once the queue was full, librdkafka waits a second by default before it fetches on.
             ("fetch.queue.backoff.ms", "5"),
         ] {

@@ -28,6 +28,7 @@ mod probe;
 mod producer;
 mod raw;
 mod resume;
+mod room;
 mod schemas;
 mod session;
 mod settings;

@@ -2,6 +2,7 @@
 //! what was not delivered shows at the next flush.
 
 use std::{
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -17,7 +18,7 @@ use rdkafka::{
 };
 use sluice_core::{Error, Reason, Result};
 
-use crate::{connect::Context, header, lookup::blocking, settings::Settings};
+use crate::{connect::Context, header, lookup::blocking, room::Room, settings::Settings};
 
 /// How long a call of the transaction may take before the session is given up.
 const CALL_MAX: Duration = Duration::from_secs(60);
@@ -29,6 +30,7 @@ const LOOK: Duration = Duration::from_micros(300);
 #[derive(Clone)]
 pub(crate) struct Producer {
     producer: ThreadedProducer<Context>,
+    room: Arc<Room>,
     flush_max: Duration,
 }
 
@@ -42,6 +44,14 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) lost: Option<&'a str>,
 }
 
+impl Outgoing<'_> {
+    fn size_bytes(&self) -> usize {
+        let texts = [self.header, self.lost].into_iter().flatten();
+        let parts = [self.key, self.value].into_iter().flatten();
+        parts.chain(texts.map(str::as_bytes)).map(<[u8]>::len).sum()
+    }
+}
+
 impl Producer {
     /// Makes a producer and takes over from any older one of the same transactional id.
     pub(crate) async fn open(mut config: ClientConfig, settings: &Settings) -> Result<Self> {
@@ -50,11 +60,15 @@ impl Producer {
             ("linger.ms", "5"),
             ("batch.size", "1000000"),
             ("compression.type", "lz4"),
-            // Large values must get as far as the topic's own limit.
+            // Large values must get as far as the topic's own limit; `Room` bounds the queue.
             ("message.max.bytes", "1000000000"),
-            ("queue.buffering.max.kbytes", "32768"),
-            ("queue.buffering.max.messages", "200000"),
+            ("queue.buffering.max.kbytes", "1000000"),
+            ("queue.buffering.max.messages", "50000"),
             ("transaction.timeout.ms", "60000"),
+            // Brokers refuse a write while the marks of the transaction before are on their way
+            // (KIP-890: NOT_ENOUGH_REPLICAS to clients that don't know of it). That takes
+            // milliseconds; later attempts wait twice as long each.
+            ("retry.backoff.ms", "5"),
         ];
         for (name, value) in defaults {
             if !properties.contains_key(name) {
@@ -78,6 +92,7 @@ impl Producer {
             })?;
             Ok(Self {
                 producer,
+                room: Arc::default(),
                 flush_max,
             })
         })
@@ -105,6 +120,11 @@ impl Producer {
 
     /// Puts a record into the queue; `false` when it is full.
     fn try_send(&self, outgoing: &Outgoing<'_>) -> Result<bool> {
+        let size_bytes = outgoing.size_bytes();
+        let in_flight = || self.producer.in_flight_count().max(0) as usize;
+        if !self.room.has(size_bytes, in_flight) {
+            return Ok(false);
+        }
         let mut record = BaseRecord::<[u8], [u8]>::to(outgoing.topic).partition(outgoing.partition);
         record.key = outgoing.key;
         record.payload = outgoing.value;
@@ -123,7 +143,10 @@ impl Producer {
             record.headers = Some(headers);
         }
         match self.producer.send(record) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.room.count(size_bytes);
+                Ok(true)
+            }
             Err((KafkaError::MessageProduction(Code::QueueFull), _)) => Ok(false),
             Err((error, _)) => {
                 let doing = format!("writing to topic {}", outgoing.topic);

@@ -110,9 +110,9 @@ async fn large_values_go_through() {
     let stand = Stand::new();
     let table = notes();
     let mut sink = stand.ready(&table).await;
-    // Text that does not compress.
+    // Text that does not compress, larger than what the producer lets wait.
     let mut state = 1_u64;
-    let large: String = (0..6 << 20)
+    let large: String = (0..40 << 20)
         .map(|_| {
             state = state
                 .wrapping_mul(6_364_136_223_846_793_005)
@@ -120,11 +120,17 @@ async fn large_values_go_through() {
             char::from(b'0' + (state >> 57) as u8 % 64)
         })
         .collect();
-    let events = Events::default().insert(&table, 1, row(1, &large)).end(1);
+    let events = Events::default()
+        .insert(&table, 1, row(1, "before"))
+        .insert(&table, 1, row(2, &large))
+        .insert(&table, 1, row(3, "behind"))
+        .end(1);
     sink.write(&events.0).await.unwrap();
     sink.commit(&position(1, &table)).await.unwrap();
     let mut source = stand.source();
     source.open(None).await.unwrap();
-    let (events, _) = read(&mut source, 1).await;
-    assert_eq!(ids(&events), vec![1]);
+    let (events, _) = read(&mut source, 3).await;
+    let mut ids = ids(&events);
+    ids.sort_unstable();
+    assert_eq!(ids, vec![1, 2, 3]);
 }
