@@ -25,7 +25,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(8);
 /// How long it may take to open one end.
 const OPEN_MAX: Duration = Duration::from_secs(180);
 /// How many bytes the chunks that are read ahead may take together.
-const CHUNKS_BYTES_MAX: usize = 48 << 20;
+const CHUNKS_BYTES_MAX: usize = 16 << 20;
 
 /// Why a run ended without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

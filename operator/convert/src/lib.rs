@@ -29,6 +29,9 @@ const BATCH_SIZE_BYTES_MAX: usize = 16 << 20;
 
 /// Rows that make one batch of a capture agent; a sink says it itself.
 const CAPTURE_BATCH_ROWS: usize = 20_000;
+
+/// The most bytes in one batch of a capture agent: Kafka gains nothing by larger ones.
+const CAPTURE_BATCH_SIZE_BYTES_MAX: usize = 4 << 20;
 /// How long a capture agent waits for more rows.
 const CAPTURE_DELAY_MILLISECONDS: u64 = 100;
 
@@ -104,7 +107,7 @@ pub fn capture_config(source: &ReplicationSource) -> Result<Option<AgentConfig>,
         tables: Vec::new(),
         batch: BatchConfig {
             rows_max: CAPTURE_BATCH_ROWS,
-            size_bytes_max: BATCH_SIZE_BYTES_MAX,
+            size_bytes_max: CAPTURE_BATCH_SIZE_BYTES_MAX,
             delay_ms_max: CAPTURE_DELAY_MILLISECONDS,
         },
         resnapshot: None,
