@@ -141,6 +141,7 @@ fn sink_conditions(
         report,
         verdict,
         facts.lag_threshold_seconds,
+        facts.upstream.as_ref(),
         &mut conditions,
     );
     conditions.into_list()

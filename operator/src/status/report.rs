@@ -4,10 +4,14 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use sluice_agent_api::{AgentStatus, status::Phase};
 
-use crate::status::{
-    condition::{Conditions, State, Truth, find},
-    figures::known_lag,
-    verdict::{Verdict, reason_of, stall_reason},
+use crate::{
+    model::Upstream,
+    status::{
+        condition::{Conditions, State, Truth, find},
+        figures::known_lag,
+        upstream,
+        verdict::{Verdict, reason_of, stall_reason},
+    },
 };
 
 /// A log that is purged sooner than this is a risk.
@@ -22,6 +26,7 @@ pub(crate) fn add(
     report: Option<&AgentStatus>,
     verdict: &Verdict,
     lag_threshold_seconds: f64,
+    upstream: Option<&Upstream>,
     conditions: &mut Conditions<'_>,
 ) {
     // Whoever is not connected knows nothing of tables; what was copied stays so meanwhile.
@@ -43,7 +48,8 @@ pub(crate) fn add(
         conditions.add("LagWithinThreshold", unknown(verdict));
         return conditions.add("PositionAtRisk", unknown(verdict));
     };
-    conditions.add("Streaming", streaming(report));
+    let follows = upstream::streaming(streaming(report), upstream);
+    conditions.add("Streaming", follows);
     let lags = lags(report, lag_threshold_seconds, conditions);
     conditions.add("LagWithinThreshold", lag(lags, lag_threshold_seconds));
     conditions.add("PositionAtRisk", risk(report));

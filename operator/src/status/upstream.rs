@@ -10,7 +10,7 @@ use sluice_crds::{ReplicationSourceStatus, status::Phase};
 use crate::{
     model::Upstream,
     status::{
-        condition::{Truth, find},
+        condition::{State, Truth, find},
         verdict::{Trouble, Verdict, sentence},
     },
 };
@@ -37,7 +37,32 @@ pub(super) fn complete<'a>(
     report.lag.seconds = own.zip(seconds).map(|(own, before)| own + before);
     let bytes = before.and_then(|lag| lag.bytes);
     report.lag.bytes = bytes.and_then(|bytes| u64::try_from(bytes).ok());
+    let copy = status.and_then(|status| status.snapshot.as_ref());
+    if let Some(copy) = copy.filter(|copy| copy.percent < 100) {
+        let snapshot = &mut report.snapshot;
+        snapshot.tables_total = copy.tables_total.max(0).cast_unsigned();
+        snapshot.tables_done = copy.tables_done.max(0).cast_unsigned();
+        let percent = u8::try_from(copy.percent).unwrap_or(0);
+        snapshot.percent = snapshot.percent.min(percent);
+    }
     Cow::Owned(report)
+}
+
+/// Whether the source is followed: not where what follows it does not.
+pub(super) fn streaming(own: State, upstream: Option<&Upstream>) -> State {
+    let Some(upstream) = upstream.filter(|_| own.truth == Truth::True) else {
+        return own;
+    };
+    let status = upstream.status.as_deref();
+    let before = status.and_then(|status| find(&status.conditions, "Streaming"));
+    let truth = match before.map(|before| before.status.as_str()) {
+        Some("True") => return own,
+        Some("False") => Truth::False,
+        _ => Truth::Unknown,
+    };
+    let reason = before.map_or(REASON, |before| before.reason.as_str());
+    let message = before.map_or("nothing is known yet.", |before| before.message.as_str());
+    State::new(truth, reason, format!("{}: {message}", upstream.name))
 }
 
 /// What is thought of a replica of which its agent alone lets think `told`.

@@ -1,7 +1,7 @@
 //! A ReplicationSource that is captured into Kafka: its agent is looked at as that of a replica is.
 
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
-use sluice_crds::{ReplicaSinkStatus, ReplicationSourceStatus};
+use k8s_openapi::jiff::Timestamp;
+use sluice_crds::{ReplicaSinkStatus, ReplicationSourceStatus, status::LastError};
 
 use crate::{
     model::{Observation, PausedBy, SinkFacts, SourceFacts},
@@ -39,7 +39,15 @@ pub(super) fn status(
     };
     let mut made = sink_status(&seen, Some(&before), now);
     for condition in &mut made.conditions {
-        reword(condition, facts.lag_threshold_seconds);
+        condition.message = of_topics(&condition.message);
+    }
+    if let Some(error) = &mut made.last_error {
+        error.message = of_topics(&error.message);
+        let is_same =
+            |known: &&LastError| known.reason == error.reason && known.message == error.message;
+        if let Some(known) = previous.last_error.as_ref().filter(is_same) {
+            error.at.clone_from(&known.at);
+        }
     }
     ReplicationSourceStatus {
         observed_generation: made.observed_generation,
@@ -59,16 +67,9 @@ pub(super) fn status(
 }
 
 /// What is said of a replica is true of the topics here.
-fn reword(condition: &mut Condition, threshold: f64) {
-    if condition.type_ != "LagWithinThreshold" {
-        return;
-    }
-    let how = match condition.reason.as_str() {
-        "LagTooHigh" => "more than",
-        "LagWithinThreshold" => "at most",
-        _ => return,
-    };
-    condition.message = format!(
-        "The topics are {how} {threshold} s behind the database (spec.lagThresholdSeconds)."
-    );
+fn of_topics(message: &str) -> String {
+    message
+        .replace("The replica follows", "The topics follow")
+        .replace("The replica is", "The topics are")
+        .replace("the replica is", "the topics are")
 }

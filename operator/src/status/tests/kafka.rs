@@ -156,6 +156,18 @@ fn a_capture_that_is_late_makes_late_what_it_feeds() {
 }
 
 #[test]
+fn what_is_wrong_with_a_capture_is_wrong_since_it_began() {
+    let mut late = capture();
+    late.lag.seconds = Some(100.0);
+    let facts = source(saying(late));
+    let first = source_status(&facts, None, at(3_600));
+    let next = source_status(&facts, Some(&first), at(3_700));
+    assert_eq!(next, first);
+    let error = next.last_error.unwrap();
+    assert!(error.message.starts_with("The topics are"), "{error:?}");
+}
+
+#[test]
 fn a_trouble_of_its_own_comes_first() {
     let mut stopped = reader();
     stopped.last_error = Some(LastError {
