@@ -9,6 +9,7 @@ copy_plugin=org.apache.maven.plugins:maven-dependency-plugin:3.6.1
 kafka_port=${SLUICE_KAFKA_PORT:-19092}
 controller_port=${SLUICE_KAFKA_CONTROLLER_PORT:-$((kafka_port + 1))}
 pods_port=${SLUICE_KAFKA_PODS_PORT:-$((kafka_port + 2))} # Kafka refuses one port on two addresses
+secure_port=${SLUICE_KAFKA_SECURE_PORT:-$((kafka_port + 3))} # encrypted and with a login
 registry_port=${SLUICE_REGISTRY_PORT:-18081}
 management_port=${SLUICE_REGISTRY_MANAGEMENT_PORT:-$((registry_port + 1))}
 connect_port=${SLUICE_CONNECT_PORT:-18083}
@@ -116,15 +117,28 @@ enter_java21() {
 
 # ---- Kafka ------------------------------------------------------------------------------------
 
+# The user `sluice` may do everything, `nobody` nothing.
 write_kafka_files() {
+    local password
+    password=$(cat "$kafka/password")
     cat >"$kafka/server.properties" <<CONF
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller_port
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:$kafka_port,CONTROLLER://127.0.0.1:$controller_port${extra:+,PODS://$extra:$pods_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:$kafka_port${extra:+,PODS://$extra:$pods_port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PODS:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:$kafka_port,CONTROLLER://127.0.0.1:$controller_port,SECURE://127.0.0.1:$secure_port${extra:+,PODS://$extra:$pods_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:$kafka_port,SECURE://localhost:$secure_port${extra:+,PODS://$extra:$pods_port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PODS:PLAINTEXT,SECURE:SASL_SSL
+listener.name.secure.ssl.keystore.type=PEM
+listener.name.secure.ssl.keystore.location=$kafka/tls.pem
+listener.name.secure.ssl.truststore.type=PEM
+listener.name.secure.ssl.truststore.location=$kafka/tls.crt
+listener.name.secure.ssl.client.auth=requested
+listener.name.secure.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
+listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_sluice="$password" user_nobody="$password";
+listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS;User:sluice
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$kafka/data
 auto.create.topics.enable=false
@@ -146,16 +160,29 @@ java_kafka() { # MEMORY CLASS ARGUMENT…: sets java_command
         -cp "$kafka_home/libs/*" "$@")
 }
 
+# A certificate of the name localhost only, its own authority.
+make_kafka_secrets() {
+    apt_install openssl
+    new_password kafka
+    (
+        umask 077
+        openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+            -keyout "$kafka/tls.key" -out "$kafka/tls.crt" 2>>"$(log_of kafka)"
+        cat "$kafka/tls.key" "$kafka/tls.crt" >"$kafka/tls.pem"
+    )
+}
+
 init_kafka() {
     say "initialising Kafka in $kafka"
     rm -rf "$kafka/data"
     java_kafka 256m kafka.tools.StorageTool random-uuid
     local id
     id=$("${java_command[@]}" 2>>"$(log_of kafka)") || die "Kafka's StorageTool failed: $(log_of kafka)"
-    java_kafka 256m kafka.tools.StorageTool format -t "$id" -c "$kafka/server.properties"
+    java_kafka 256m kafka.tools.StorageTool format -t "$id" -c "$kafka/server.properties" \
+        --add-scram "SCRAM-SHA-512=[name=sluice,password=$(cat "$kafka/password")]"
     "${java_command[@]}" </dev/null >>"$(log_of kafka)" 2>&1 ||
         { tail -n 15 "$(log_of kafka)" >&2; die "Kafka could not be initialised"; }
-    touch "$kafka/formatted" # only now is it complete
+    touch "$kafka/formatted-with-users" # only now is it complete
 }
 
 # The port opens before the broker is ready to create topics; the log begins anew with each start.
@@ -165,8 +192,9 @@ start_kafka() {
     need_java17
     cached "$kafka_home" build_kafka
     mkdir -p "$kafka"
+    [ -f "$kafka/tls.pem" ] || make_kafka_secrets
     write_kafka_files
-    [ -f "$kafka/formatted" ] || init_kafka
+    [ -f "$kafka/formatted-with-users" ] || init_kafka
     if ! pid_of kafka >/dev/null; then
         say "starting Kafka on 127.0.0.1:$kafka_port"
         [ ! -f "$(log_of kafka)" ] || mv "$(log_of kafka)" "$(log_of kafka).previous"
@@ -179,6 +207,10 @@ start_kafka() {
 exports_kafka() {
     export_line SLUICE_KAFKA_BOOTSTRAP "127.0.0.1:$kafka_port"
     [ -z "$extra" ] || export_line SLUICE_KAFKA_BOOTSTRAP_PODS "$extra:$pods_port"
+    export_line SLUICE_KAFKA_SECURE_BOOTSTRAP "localhost:$secure_port"
+    export_line SLUICE_KAFKA_PASSWORD "$(cat "$kafka/password")"
+    export_line SLUICE_KAFKA_CERTIFICATE "$kafka/tls.crt"
+    export_line SLUICE_KAFKA_KEY "$kafka/tls.key"
     export_line SLUICE_KAFKA_PID_FILE "$kafka/pid"
     export_line SLUICE_KAFKA_DATA_DIR "$kafka/data"
     export_line SLUICE_KAFKA_LIBS "$kafka_home/libs"

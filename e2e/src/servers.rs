@@ -218,6 +218,7 @@ impl ThrowAway {
             pair("SLUICE_KAFKA_PORT", free_port()?.to_string()),
             pair("SLUICE_KAFKA_CONTROLLER_PORT", free_port()?.to_string()),
             pair("SLUICE_KAFKA_PODS_PORT", free_port()?.to_string()),
+            pair("SLUICE_KAFKA_SECURE_PORT", free_port()?.to_string()),
             pair("SLUICE_REGISTRY_PORT", free_port()?.to_string()),
             pair("SLUICE_REGISTRY_MANAGEMENT_PORT", free_port()?.to_string()),
             pair("SLUICE_MYSQL_OPTIONS", mysql.join(" ")),

@@ -8,6 +8,7 @@ mod dead_letters;
 mod debezium;
 mod evolution;
 mod fan_out;
+mod flat;
 mod interop;
 mod items;
 mod scale;

@@ -4,7 +4,13 @@
 //! that was refused, brokers that are down) explains the timeout of the call that waited for it, so
 //! every client's [`Context`] keeps the last one.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    io,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use rdkafka::{
     ClientConfig, ClientContext,
@@ -93,8 +99,9 @@ fn text(secrets: &dyn SecretStore, key: &SecretKey) -> Result<String> {
 #[derive(Debug, Default)]
 pub(crate) struct Context {
     brokers: String,
-    /// The newest error of the client.
-    last: Mutex<Option<Code>>,
+    is_connected: AtomicBool,
+    /// The newest error of the client, and how librdkafka puts it.
+    last: Mutex<Option<(Code, String)>>,
     /// The first record that was not delivered: why, and its topic.
     undelivered: Mutex<Option<(Code, String)>>,
 }
@@ -114,15 +121,35 @@ impl Context {
         }
         let vague = matches!(
             code_of(&error),
-            Code::OperationTimedOut | Code::RequestTimedOut | Code::AllBrokersDown | Code::Unknown
+            Code::OperationTimedOut
+                | Code::RequestTimedOut
+                | Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::Unknown
         );
         let last = lock(&self.last).take();
         match last {
-            Some(code) if vague && code != Code::AllBrokersDown => {
-                classify_code(&self.brokers, doing, code).with_source(error)
+            Some((code, said)) if vague && code != Code::AllBrokersDown => {
+                classify_code(&self.brokers, doing, code).with_source(io::Error::other(said))
             }
             _ => classify(&self.brokers, doing, error),
         }
+    }
+
+    /// Whether a broker has answered once.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.is_connected.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a broker has answered.
+    pub(crate) fn connected(&self) {
+        self.is_connected.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the newest error is that a login or a certificate was refused.
+    pub(crate) fn is_refused(&self) -> bool {
+        let last = lock(&self.last);
+        last.as_ref().is_some_and(|(code, _)| is_refusal(*code))
     }
 
     /// The error of a record that was not delivered, once.
@@ -137,14 +164,23 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether an error stays until somebody changes a login or a certificate.
+fn is_refusal(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL
+    )
+}
+
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         debug!(%error, reason, "kafka client");
         let code = code_of(&error);
         let mut last = lock(&self.last);
-        // That all brokers are down explains less than why.
-        if code != Code::AllBrokersDown || last.is_none() {
-            *last = Some(code);
+        // That a broker is gone explains less than why.
+        let explains = last.as_ref().is_some_and(|(last, _)| is_refusal(*last));
+        if last.is_none() || is_refusal(code) || (code != Code::AllBrokersDown && !explains) {
+            *last = Some((code, reason.to_owned()));
         }
     }
 }

@@ -15,6 +15,7 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, KafkaResult},
     message::Headers,
+    metadata::MetadataTopic,
     types::RDKafkaErrorCode as Code,
 };
 use sluice_core::{Error, Reason, Result};
@@ -26,6 +27,10 @@ use crate::{connect::Context, error::code_of, header::NAME};
 const ANSWER_MAX: Duration = Duration::from_secs(20);
 /// How long reading a topic to its end may take.
 const READ_MAX: Duration = Duration::from_secs(150);
+/// How long a broker may take to answer the first time before the client is asked why.
+const GREETING: Duration = Duration::from_millis(250);
+/// A topic that every cluster has, or may have.
+const COMMON_TOPIC: &str = "__consumer_offsets";
 /// How long until a question is asked again that could not be answered yet.
 const AGAIN: Duration = Duration::from_millis(50);
 /// How long one poll waits.
@@ -102,6 +107,10 @@ impl Lookup {
         self.ask(&doing, move |consumer| {
             let metadata = consumer.fetch_metadata(Some(&topic), ANSWER_MAX)?;
             let found = metadata.topics().iter().find(|found| found.name() == topic);
+            let error = found.and_then(MetadataTopic::error).map(Code::from);
+            if let Some(error) = error.filter(|error| *error != Code::UnknownTopicOrPartition) {
+                return Err(KafkaError::MetadataFetch(error));
+            }
             let count = found.map_or(0, |found| found.partitions().len() as i32);
             Ok((count > 0).then_some(count))
         })
@@ -184,6 +193,10 @@ impl Lookup {
         let consumer = Arc::clone(&self.consumer);
         let question = Arc::new(question);
         let deadline = Instant::now() + ANSWER_MAX;
+        let greeted = Arc::clone(&consumer);
+        blocking(move || Ok(greet(&greeted)))
+            .await?
+            .map_err(|error| self.consumer.context().error(doing, error))?;
         loop {
             let (asked, consumer) = (Arc::clone(&question), Arc::clone(&consumer));
             let answer = blocking(move || Ok(asked(&consumer))).await?;
@@ -200,11 +213,34 @@ impl Lookup {
     }
 }
 
+/// Waits until a broker has answered once. A login or a certificate that is refused is known long before
+/// that time is up, but only a client that polls hears of it.
+fn greet(consumer: &BaseConsumer<Context>) -> KafkaResult<()> {
+    let context = consumer.context();
+    let deadline = Instant::now() + ANSWER_MAX;
+    while !context.is_connected() {
+        let Err(error) = consumer.fetch_metadata(Some(COMMON_TOPIC), GREETING) else {
+            context.connected();
+            break;
+        };
+        // What it gives are events; nothing is subscribed.
+        drop(consumer.poll(Duration::ZERO));
+        if context.is_refused() || Instant::now() > deadline {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
 /// Whether an answer is of a moment in which a partition has no leader.
 fn is_passing(error: &KafkaError) -> bool {
     matches!(
         code_of(error),
-        Code::NotLeaderForPartition | Code::LeaderNotAvailable | Code::UnknownTopicOrPartition
+        Code::NotLeaderForPartition
+            | Code::LeaderNotAvailable
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownLeaderEpoch
+            | Code::FencedLeaderEpoch
     )
 }
 

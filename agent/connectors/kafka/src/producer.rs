@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_micros(300);
 /// A producer that writes for one pipeline.
 #[derive(Clone)]
 pub(crate) struct Producer {
-    producer: ThreadedProducer<Context>,
+    client: ThreadedProducer<Context>,
     room: Arc<Room>,
     flush_max: Duration,
 }
@@ -91,7 +91,7 @@ impl Producer {
                     .error("taking over the transactional id", error)
             })?;
             Ok(Self {
-                producer,
+                client: producer,
                 room: Arc::default(),
                 flush_max,
             })
@@ -101,7 +101,7 @@ impl Producer {
 
     /// Begins a transaction.
     pub(crate) fn begin(&self) -> Result<()> {
-        let begun = self.producer.begin_transaction();
+        let begun = self.client.begin_transaction();
         begun.map_err(|error| self.error("beginning a transaction", error))
     }
 
@@ -121,7 +121,7 @@ impl Producer {
     /// Puts a record into the queue; `false` when it is full.
     fn try_send(&self, outgoing: &Outgoing<'_>) -> Result<bool> {
         let size_bytes = outgoing.size_bytes();
-        let in_flight = || self.producer.in_flight_count().max(0) as usize;
+        let in_flight = || self.client.in_flight_count().max(0) as usize;
         if !self.room.has(size_bytes, in_flight) {
             return Ok(false);
         }
@@ -142,7 +142,7 @@ impl Producer {
             }
             record.headers = Some(headers);
         }
-        match self.producer.send(record) {
+        match self.client.send(record) {
             Ok(()) => {
                 self.room.count(size_bytes);
                 Ok(true)
@@ -163,7 +163,7 @@ impl Producer {
 
     fn flush_blocking(&self) -> Result<()> {
         let deadline = Instant::now() + self.flush_max;
-        while self.producer.in_flight_count() > 0 {
+        while self.client.in_flight_count() > 0 {
             if let Some(error) = self.undelivered("writing") {
                 return Err(error);
             }
@@ -182,7 +182,7 @@ impl Producer {
     /// The error of a record that was not delivered. Those that a fenced producer had in its queue
     /// are given back without the cause.
     fn undelivered(&self, doing: &str) -> Option<Error> {
-        let error = self.producer.context().undelivered(doing)?;
+        let error = self.client.context().undelivered(doing)?;
         Some(if self.is_fenced() {
             fenced(doing)
         } else {
@@ -192,7 +192,7 @@ impl Producer {
 
     fn is_fenced(&self) -> bool {
         matches!(
-            self.producer.client().fatal_error(),
+            self.client.client().fatal_error(),
             Some((
                 Code::ProducerFenced | Code::Fenced | Code::InvalidProducerEpoch,
                 _
@@ -214,7 +214,7 @@ impl Producer {
     fn commit_blocking(&self) -> KafkaResult<()> {
         let deadline = Instant::now() + CALL_MAX;
         loop {
-            let committed = self.producer.commit_transaction(Timeout::After(CALL_MAX));
+            let committed = self.client.commit_transaction(Timeout::After(CALL_MAX));
             match &committed {
                 // The outcome is open until the same call has answered.
                 Err(KafkaError::Transaction(error))
@@ -225,7 +225,7 @@ impl Producer {
     }
 
     fn error(&self, doing: &str, error: KafkaError) -> Error {
-        let error = self.producer.context().error(doing, error);
+        let error = self.client.context().error(doing, error);
         if self.is_fenced() {
             fenced(doing)
         } else {

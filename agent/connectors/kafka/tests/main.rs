@@ -11,5 +11,6 @@ mod large;
 mod letters;
 mod preflight;
 mod round_trip;
+mod secure;
 mod shared;
 mod transactions;

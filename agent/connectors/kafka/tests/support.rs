@@ -28,7 +28,7 @@ use sluice_kafka::{KafkaSink, KafkaSource};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const SERVER: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 
-fn variable(name: &str) -> String {
+pub(crate) fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: see e2e/servers up"))
 }
 
@@ -55,6 +55,7 @@ pub(crate) fn avro() -> KafkaFormat {
 #[derive(Clone)]
 pub(crate) struct Stand {
     pub(crate) kafka: KafkaConfig,
+    pub(crate) secrets: Arc<dyn SecretStore>,
 }
 
 impl Stand {
@@ -68,6 +69,7 @@ impl Stand {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("t{}-{count}", now.as_micros());
         Self {
+            secrets: secrets(),
             kafka: KafkaConfig {
                 cluster: KafkaCluster {
                     bootstrap_servers: variable("SLUICE_KAFKA_BOOTSTRAP"),
@@ -94,7 +96,7 @@ impl Stand {
         KafkaSink::new(
             self.kafka.topics.name.clone(),
             self.kafka.clone(),
-            secrets(),
+            Arc::clone(&self.secrets),
         )
     }
 
@@ -107,7 +109,7 @@ impl Stand {
             envelope: self.kafka.envelope,
         };
         let all = TableSelection::new(vec!["*".into()], Vec::new());
-        KafkaSource::new(config, all, secrets())
+        KafkaSource::new(config, all, Arc::clone(&self.secrets))
     }
 
     /// An open sink with a table that is ready, and the first position stored.
