@@ -7,11 +7,8 @@ use std::{
 };
 
 use sluice_core::{
-    ChangeEvent, ChunkRequest, LogPosition, Row, RowChange, SchemaChange, SnapshotChunk,
-    SnapshotState, TableId, TableSchema, TableState, Watermark,
-    event::ChunkMode,
-    position::Frontier,
-    source::{ChunkRows, TableEstimate},
+    ChangeEvent, ChunkRequest, LogPosition, RowChange, SchemaChange, SnapshotChunk, SnapshotState,
+    TableId, TableSchema, TableState, Watermark, event::ChunkMode, position::Frontier,
 };
 
 use crate::{
@@ -20,11 +17,15 @@ use crate::{
     snapshot::{
         chunk::{Chunk, ChunkState, Plan, TableCopy, fits_key},
         passing::{Passed, lay_unordered, moves_incomplete_row, pass_ordered},
-        refill,
     },
 };
 
+mod job;
+mod shapes;
 mod streamed;
+mod view;
+
+pub use job::{Job, JobKind, JobOutcome, JobResult};
 
 /// How many chunks are planned ahead of those being read.
 const PLANNED_AHEAD_MAX: usize = 2;
@@ -40,91 +41,6 @@ pub struct CopyLimits {
     pub parallelism: usize,
     /// Whether tables that appear are copied, or only followed.
     pub copy_new_tables: bool,
-}
-
-/// Something to be asked of the source by a snapshot reader.
-#[derive(Debug)]
-pub struct Job {
-    table: TableId,
-    generation: u64,
-    /// The table's shape, for its key.
-    pub schema: Arc<TableSchema>,
-    /// What to ask.
-    pub kind: JobKind,
-}
-
-/// What to ask of a snapshot reader.
-#[derive(Debug)]
-pub enum JobKind {
-    /// Where the next chunk ends.
-    Boundary {
-        /// The key after which it begins.
-        after: Option<Row>,
-        /// Rows per chunk; to be estimated from the table's size when unknown.
-        rows: Option<u64>,
-    },
-    /// A chunk's rows.
-    Read {
-        /// The chunk.
-        id: u64,
-        /// What to read.
-        request: ChunkRequest,
-    },
-}
-
-/// A job's answer.
-#[derive(Debug)]
-pub struct JobResult {
-    table: TableId,
-    generation: u64,
-    outcome: JobOutcome,
-}
-
-impl JobResult {
-    /// The table and about how many rows it has, where the job asked for it.
-    pub fn estimate(&self) -> Option<(&TableId, u64)> {
-        match &self.outcome {
-            JobOutcome::Boundary {
-                estimate: Some(estimate),
-                ..
-            } => Some((&self.table, estimate.rows)),
-            _ => None,
-        }
-    }
-}
-
-/// What a job brought.
-#[derive(Debug)]
-pub enum JobOutcome {
-    /// The end of the next chunk (`None`: the table's end), and rows per chunk as used.
-    Boundary {
-        /// The chunk's last key.
-        until: Option<Row>,
-        /// Rows per chunk.
-        rows: u64,
-        /// The table's size, when it was asked for.
-        estimate: Option<TableEstimate>,
-    },
-    /// A chunk's rows.
-    Read {
-        /// The chunk.
-        id: u64,
-        /// The rows.
-        rows: ChunkRows,
-    },
-    /// The table does not exist any more.
-    TableMissing,
-}
-
-impl Job {
-    /// The answer to this job.
-    pub fn answer(&self, outcome: JobOutcome) -> JobResult {
-        JobResult {
-            table: self.table.clone(),
-            generation: self.generation,
-            outcome,
-        }
-    }
 }
 
 /// A chunk to be handed on at the stream's present position.
@@ -355,63 +271,6 @@ impl Coordinator {
             .find_map(|table| self.ready_chunk_of(&table, &watermark))
     }
 
-    /// A table without a key that is to be copied next: the caller opens a view of it while the
-    /// stream stands still.
-    pub fn view(&self) -> Option<TableId> {
-        let waits = |copy: &TableCopy| !copy.schema.has_key() && copy.view_at.is_none();
-        let any_open = self.copies.values().any(|copy| copy.view_at.is_some());
-        let mut waiting = self.copies.iter().filter(|(_, copy)| waits(copy));
-        if any_open {
-            None
-        } else {
-            waiting.next().map(|(table, _)| table.clone())
-        }
-    }
-
-    /// A view of the table is open at this place.
-    pub fn open_view(&mut self, table: &TableId, schema: Arc<TableSchema>, at: Watermark) {
-        if let Some(copy) = self.copies.get_mut(table) {
-            copy.schema = schema;
-            copy.view_at = Some(at);
-        }
-    }
-
-    /// The table whose view is open, and its place.
-    pub fn opened_view(&self) -> Option<(&TableId, &Watermark)> {
-        self.copies
-            .iter()
-            .find_map(|(table, copy)| Some((table, copy.view_at.as_ref()?)))
-    }
-
-    /// Wraps rows of the open view; the first piece says what becomes of older rows.
-    pub fn view_rows(&mut self, table: &TableId, rows: Vec<Row>) -> Vec<ChangeEvent> {
-        let Some(copy) = self.copies.get_mut(table) else {
-            return Vec::new();
-        };
-        let first = copy.rows_copied == 0;
-        copy.rows_copied += rows.len() as u64;
-        let mode = if first && copy.replace {
-            ChunkMode::ReplaceAll
-        } else {
-            ChunkMode::Append
-        };
-        let schema = Arc::clone(&copy.schema);
-        let mut events = self.announce(&schema);
-        events.push(ChangeEvent::Chunk(SnapshotChunk {
-            table: schema,
-            rows,
-            origins: Vec::new(),
-            mode,
-        }));
-        events
-    }
-
-    /// The open view is read to its end.
-    pub fn close_view(&mut self, table: &TableId) {
-        self.copies.remove(table);
-        Arc::make_mut(&mut self.tables).insert(table.clone(), TableState::Streaming);
-    }
-
     /// The table does not exist any more: its DROP or RENAME is still ahead in the log, and until
     /// then its rows go nowhere.
     pub fn abandon(&mut self, table: &TableId) {
@@ -513,136 +372,6 @@ impl Coordinator {
         }
     }
 
-    fn filter_schema(&mut self, change: SchemaChange) -> Option<SchemaChange> {
-        if let SchemaChange::Renew(schema) = &change {
-            return self.renew(schema).then_some(change);
-        }
-        if self.is_stopped(change.table()) {
-            if let SchemaChange::Drop(table) = &change {
-                Arc::make_mut(&mut self.tables).remove(table);
-            }
-            return None;
-        }
-        match &change {
-            // Done with above.
-            SchemaChange::Renew(_) => {}
-            SchemaChange::Create(schema)
-            | SchemaChange::Alter(schema)
-            | SchemaChange::Refill(schema) => {
-                if !self.router.selects(&schema.id) {
-                    self.announced.insert(schema.id.clone(), Arc::clone(schema));
-                    return None;
-                }
-                if self.reshape(schema) {
-                    return Some(SchemaChange::Refill(Arc::clone(schema)));
-                }
-            }
-            SchemaChange::RenameColumns { table, columns } => {
-                if let Some(copy) = self.copies.get_mut(table) {
-                    copy.poison();
-                    copy.schema = renamed(&copy.schema, columns);
-                }
-                for known in [&mut self.announced, &mut self.applied] {
-                    if let Some(schema) = known.get_mut(table) {
-                        *schema = renamed(schema, columns);
-                    }
-                }
-            }
-            SchemaChange::RenameTable { from, to } => self.rename(from, to),
-            SchemaChange::Truncate(table) => {
-                if let Some(copy) = self.copies.get_mut(table) {
-                    copy.poison();
-                }
-            }
-            SchemaChange::Drop(table) => {
-                self.copies.remove(table);
-                self.announced.remove(table);
-                self.applied.remove(table);
-                self.unsure.remove(table);
-                Arc::make_mut(&mut self.tables).remove(table);
-            }
-        }
-        Some(change)
-    }
-
-    /// Takes note of a table's new shape. Answers whether its rows are copied again because only
-    /// the source knows what became of them.
-    fn reshape(&mut self, schema: &Arc<TableSchema>) -> bool {
-        let table = &schema.id;
-        let known = self.announced.insert(table.clone(), Arc::clone(schema));
-        // A shape that can't be routed stops the table where it is routed next.
-        let routed = self.router.schema(schema).ok().flatten();
-        let old = routed
-            .as_ref()
-            .and_then(|new| self.applied.insert(table.clone(), Arc::clone(new)));
-        if !self.tables.contains_key(table) {
-            self.restart_copy(schema);
-            return false;
-        }
-        if let (Some(old), Some(new)) = (old, routed) {
-            let unsure = self.unsure.remove(table).unwrap_or_default();
-            if self.limits.copy_new_tables && refill::needs_refill(&old, &new, &unsure) {
-                self.restart_copy(schema);
-                return true;
-            }
-            let mut still_unsure = refill::unsure_columns(&old, &new);
-            if old.same_shape(&new) {
-                still_unsure.extend(unsure);
-            }
-            if !still_unsure.is_empty() {
-                self.unsure.insert(table.clone(), still_unsure);
-            }
-        }
-        let is_new = known.is_none_or(|known| !known.same_shape(schema));
-        let copy = self.copies.get_mut(table);
-        if copy
-            .as_ref()
-            .is_some_and(|copy| !copy.schema.key_is_like(schema))
-        {
-            self.restart_copy(schema);
-        } else if let Some(copy) = copy.filter(|_| is_new) {
-            copy.poison();
-            copy.schema = Arc::clone(schema);
-        }
-        false
-    }
-
-    fn rename(&mut self, from: &TableId, to: &TableId) {
-        let tables = Arc::make_mut(&mut self.tables);
-        let state = tables.remove(from);
-        let with_new_name = |schema: &Arc<TableSchema>| {
-            Arc::new(TableSchema {
-                id: to.clone(),
-                ..TableSchema::clone(schema)
-            })
-        };
-        let announced = self
-            .announced
-            .remove(from)
-            .map(|schema| with_new_name(&schema));
-        let copied = self
-            .copies
-            .remove(from)
-            .map(|copy| with_new_name(&copy.schema));
-        self.copies.remove(to);
-        let follows = self.router.selects(to);
-        match (state, copied.or_else(|| announced.clone())) {
-            _ if !follows => {}
-            (Some(state), _) if !matches!(state, TableState::Snapshotting { .. }) => {
-                tables.insert(to.clone(), state);
-            }
-            // Half a copy under the old name is of no use under the new one, and a table that was
-            // not followed has none at all.
-            (_, Some(schema)) => self.restart_copy(&schema),
-            (_, None) => {
-                tables.remove(to);
-            }
-        }
-        if let Some(schema) = announced {
-            self.announced.insert(to.clone(), schema);
-        }
-    }
-
     fn ready_chunk_of(&mut self, table: &TableId, watermark: &Watermark) -> Option<ReadyChunk> {
         let copy = self.copies.get_mut(table)?;
         let orders = copy.orders_everywhere();
@@ -707,14 +436,4 @@ impl Coordinator {
             _ => vec![ChangeEvent::Schema(SchemaChange::Alter(Arc::clone(schema)))],
         }
     }
-}
-
-fn renamed(schema: &Arc<TableSchema>, columns: &[(String, String)]) -> Arc<TableSchema> {
-    let mut renamed = TableSchema::clone(schema);
-    for column in &mut renamed.columns {
-        if let Some((_, to)) = columns.iter().find(|(from, _)| *from == column.name) {
-            column.name.clone_from(to);
-        }
-    }
-    Arc::new(renamed)
 }
