@@ -130,20 +130,18 @@ impl SnapshotReader for MysqlSnapshotReader {
             }
             Err(error) => return Err(error),
         };
-        let plan = CellPlan::new(table.key_columns(), &columns, &table.id)?;
+        // Another type under the same name: the same as above. The answer is read to its end.
+        let plan = CellPlan::new(table.key_columns(), &columns, &table.id);
+        let plan = unless_another(plan)?;
         let mut builder = RowBuilder::new();
         let mut key = None;
-        let mut is_another = false;
         while let Some(row) = connection.next_row().await? {
-            match plan.pack(row, &mut builder) {
-                Ok(row) => key = Some(row),
-                // Another type under the same name: the same as above.
-                Err(error) if error.reason() == Reason::DecodeFailed => is_another = true,
-                Err(error) => return Err(error),
+            if let Some(plan) = &plan {
+                key = unless_another(plan.pack(row, &mut builder))?;
             }
         }
         self.connection = Some(connection);
-        Ok(key.filter(|_| !is_another))
+        Ok(key)
     }
 
     async fn read_chunk(
@@ -226,6 +224,15 @@ impl SnapshotReader for MysqlSnapshotReader {
             .with_hint("create it or stop selecting it")
             .with_table(table.clone())
         })
+    }
+}
+
+/// Nothing, where what was read does not have the type that was declared.
+fn unless_another<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.reason() == Reason::DecodeFailed => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

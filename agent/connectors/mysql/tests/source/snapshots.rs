@@ -238,6 +238,15 @@ async fn a_changed_definition_comes_with_its_rows() {
         .unwrap();
     assert_eq!(chunk.table.key, [1]);
     assert!(chunk.rows.is_empty());
+    for key in ["VARCHAR(20)", "DATE", "DECIMAL(9, 1)"] {
+        fixture.run(["DROP TABLE t"]).await;
+        let create = format!("CREATE TABLE t (id {key} PRIMARY KEY)");
+        fixture.run([create.as_str()]).await;
+        let keys = "INSERT INTO t VALUES ('20200101'), ('20200102')";
+        fixture.run([keys]).await;
+        let until = reader.boundary(&table, None, 1).await.unwrap();
+        assert_eq!(until, None, "{key}: of no use until the stream says so");
+    }
     fixture.run(["DROP TABLE t"]).await;
     let error = reader
         .read_chunk(&table, &request(&stream, &table))
