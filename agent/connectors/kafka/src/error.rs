@@ -11,11 +11,9 @@ pub(crate) fn classify(brokers: &str, doing: &str, error: KafkaError) -> Error {
         return Error::new(Reason::InvalidConfig, message)
             .with_hint(format!("correct or remove {key} in spec.kafka.config"));
     }
-    let fatal = matches!(&error, KafkaError::Transaction(error) if error.is_fatal());
     let code = code_of(&error);
-    let (reason, hint) = judge(code, fatal);
+    let (reason, hint) = judge(code);
     let message = match reason {
-        Reason::Fenced => format!("{doing}: a newer agent has taken over the transactional id"),
         Reason::Unreachable => format!("{doing}: kafka at {brokers} can't be reached"),
         _ => format!("{doing}: kafka at {brokers} answered"),
     };
@@ -39,10 +37,8 @@ pub(crate) fn code_of(error: &KafkaError) -> Code {
     }
 }
 
-fn judge(code: Code, fatal: bool) -> (Reason, Option<&'static str>) {
+fn judge(code: Code) -> (Reason, Option<&'static str>) {
     match code {
-        Code::Fenced | Code::FencedInstanceId | Code::ProducerFenced => (Reason::Fenced, None),
-        Code::InvalidProducerEpoch if fatal => (Reason::Fenced, None),
         Code::Authentication | Code::SaslAuthenticationFailed => (
             Reason::AccessDenied,
             Some("check security.sasl: mechanism, and the Secret's username and password"),
@@ -126,7 +122,8 @@ fn judge(code: Code, fatal: bool) -> (Reason, Option<&'static str>) {
             Reason::Unavailable,
             Some("the topic is missing; it is created at the next attempt if that is allowed"),
         ),
-        // Elections, coordinators that move, producers that must begin anew.
+        // Elections, coordinators that move, producers that must begin anew. Whether a newer agent has
+        // taken a producer's place is told when the sink is opened again.
         _ => (Reason::Unavailable, None),
     }
 }
@@ -157,8 +154,8 @@ mod tests {
     }
 
     #[test]
-    fn a_fenced_producer_ends_the_pipeline() {
+    fn a_producer_that_lost_its_place_begins_anew() {
         let error = classify_code("k:9092", "committing", Code::Fenced);
-        assert_eq!(error.class(), Class::StopPipeline);
+        assert_eq!(error.class(), Class::Retry);
     }
 }

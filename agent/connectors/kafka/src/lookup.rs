@@ -193,10 +193,11 @@ impl Lookup {
         let consumer = Arc::clone(&self.consumer);
         let question = Arc::new(question);
         let deadline = Instant::now() + ANSWER_MAX;
-        let greeted = Arc::clone(&consumer);
-        blocking(move || Ok(greet(&greeted)))
-            .await?
-            .map_err(|error| self.consumer.context().error(doing, error))?;
+        if !consumer.context().is_connected() {
+            let greeted = Arc::clone(&consumer);
+            let answer = blocking(move || Ok(greet(&greeted))).await?;
+            answer.map_err(|error| consumer.context().error(doing, error))?;
+        }
         loop {
             let (asked, consumer) = (Arc::clone(&question), Arc::clone(&consumer));
             let answer = blocking(move || Ok(asked(&consumer))).await?;
@@ -218,10 +219,10 @@ impl Lookup {
 fn greet(consumer: &BaseConsumer<Context>) -> KafkaResult<()> {
     let context = consumer.context();
     let deadline = Instant::now() + ANSWER_MAX;
-    while !context.is_connected() {
+    loop {
         let Err(error) = consumer.fetch_metadata(Some(COMMON_TOPIC), GREETING) else {
             context.connected();
-            break;
+            return Ok(());
         };
         // What it gives are events; nothing is subscribed.
         drop(consumer.poll(Duration::ZERO));
@@ -229,7 +230,6 @@ fn greet(consumer: &BaseConsumer<Context>) -> KafkaResult<()> {
             return Err(error);
         }
     }
-    Ok(())
 }
 
 /// Whether an answer is of a moment in which a partition has no leader.

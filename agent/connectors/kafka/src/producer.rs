@@ -184,7 +184,7 @@ impl Producer {
     fn undelivered(&self, doing: &str) -> Option<Error> {
         let error = self.client.context().undelivered(doing)?;
         Some(if self.is_fenced() {
-            fenced(doing)
+            replaced(doing)
         } else {
             error
         })
@@ -227,11 +227,21 @@ impl Producer {
     fn error(&self, doing: &str, error: KafkaError) -> Error {
         let error = self.client.context().error(doing, error);
         if self.is_fenced() {
-            fenced(doing)
+            replaced(doing)
         } else {
             error
         }
     }
+}
+
+/// The brokers gave the producer's place away: to a newer agent, or to nobody, because they were away
+/// themselves for longer than a transaction may be open. Opening the sink again tells the two apart.
+fn replaced(doing: &str) -> Error {
+    let message = format!(
+        "{doing}: the brokers have ended this producer; its transaction was open for too long, or a \
+         newer agent writes"
+    );
+    Error::new(Reason::Unavailable, message)
 }
 
 /// Another agent writes for the pipeline.

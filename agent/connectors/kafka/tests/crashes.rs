@@ -1,7 +1,15 @@
 //! Agents that are killed, agents that are replaced, and brokers that go.
 
-use std::{net::TcpListener, process::Command, time::Instant};
+use std::{
+    net::TcpListener,
+    process::Command,
+    time::{Duration, Instant},
+};
 
+use rdkafka::{
+    ClientConfig,
+    consumer::{BaseConsumer, Consumer},
+};
 use sluice_core::{Class, Reason, Sink, Source};
 
 use crate::support::{Events, PATIENCE, Stand, ids, log, notes, position, read, row};
@@ -82,6 +90,46 @@ async fn an_older_agent_is_fenced_and_does_not_come_back() {
 struct Broker {
     state: std::path::PathBuf,
     port: String,
+}
+
+/// How many offsets of a table's topic a reader of what is committed can get past.
+fn stable(stand: &Stand) -> i64 {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &stand.kafka.cluster.bootstrap_servers);
+    config.set("isolation.level", "read_committed");
+    let consumer: BaseConsumer = config.create().unwrap();
+    let topic = stand.kafka.topics.table("shop", "notes");
+    let partitions = 0..stand.kafka.partitions.cast_signed();
+    let ends = partitions.map(|number| consumer.fetch_watermarks(&topic, number, PATIENCE));
+    ends.map(|ends| ends.unwrap().1).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_the_brokers_have_ended_is_done_again() {
+    let mut stand = Stand::new();
+    let properties = &mut stand.kafka.cluster.properties;
+    properties.insert("transaction.timeout.ms".into(), "1000".into());
+    let table = notes();
+    let mut sink = stand.ready(&table).await;
+    let batch = Events::default().insert(&table, 1, row(1, "x")).end(1);
+    let before = stable(&stand);
+    sink.write(&batch.0).await.unwrap();
+    // As after an outage of the brokers: they end what was open for too long, for whoever wrote it.
+    let deadline = Instant::now() + PATIENCE;
+    while stable(&stand) == before {
+        assert!(Instant::now() < deadline, "the transaction stays open");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let error = sink.commit(&position(1, &table)).await.unwrap_err();
+    assert_eq!(error.class(), Class::Retry, "{}", error.report());
+    let found = sink.open().await.unwrap().unwrap();
+    assert_eq!(found.log, log(0));
+    sink.write(&batch.0).await.unwrap();
+    sink.commit(&position(1, &table)).await.unwrap();
+    let mut source = stand.source();
+    source.open(None).await.unwrap();
+    let (events, _) = read(&mut source, 1).await;
+    assert_eq!(ids(&events), vec![1]);
 }
 
 /// A port that was free a moment ago, with free ones behind it for the broker's other listeners.

@@ -236,8 +236,12 @@ async fn every_row_says_which_record_it_was_read_from() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poison_record_passes_in_its_place_and_the_stream_goes_on() {
-    for format in formats() {
-        let stand = Stand::with(format);
+    let whole = [false, true];
+    let cases = formats().into_iter();
+    let cases = cases.flat_map(|format| whole.map(|whole| (format.clone(), whole)));
+    for (format, transactions) in cases {
+        let mut stand = Stand::with(format);
+        stand.kafka.topics.transactions = transactions;
         let table = notes();
         let mut sink = stand.ready(&table).await;
         let first = Events::default().insert(&table, 1, row(1, "one")).end(1);

@@ -63,6 +63,7 @@ impl Reading {
                 Some(Ok(done)) => decoded = done,
                 Some(Err(error)) => {
                     self.unreadable(index, message, known.as_ref(), error)?;
+                    self.count(said.as_ref(), message);
                     return Ok(Taken::Done);
                 }
                 None => return Ok(Taken::Stuck),
@@ -93,7 +94,10 @@ impl Reading {
             .await;
         match decoded {
             Ok(decoded) => self.pass_on(index, &message, said, decoded),
-            Err(error) => self.unreadable(index, &message, known.as_ref(), error)?,
+            Err(error) => {
+                self.unreadable(index, &message, known.as_ref(), error)?;
+                self.count(said.as_ref(), &message);
+            }
         }
         self.stuck = None;
         Ok(())
@@ -127,6 +131,15 @@ impl Reading {
         self.shapes.get(shape).cloned().ok_or_else(missing)
     }
 
+    /// Counts a record of a transaction, whatever became of it.
+    fn count<M: Message>(&mut self, said: Option<&Header<'_>>, message: &M) {
+        if let (Some(transactions), Some(said)) = (&mut self.transactions, said)
+            && transactions.order.count(said, message.topic())
+        {
+            self.advance();
+        }
+    }
+
     /// Adds a record's event and moves the position behind it.
     fn pass_on<M: Message>(
         &mut self,
@@ -135,11 +148,7 @@ impl Reading {
         said: Option<Header<'_>>,
         decoded: Option<Decoded>,
     ) {
-        if let (Some(transactions), Some(said)) = (&mut self.transactions, &said)
-            && transactions.order.count(said, message.topic())
-        {
-            self.advance();
-        }
+        self.count(said.as_ref(), message);
         let topic = self.topics.get_mut(index);
         topic.partitions[message.partition() as usize].next = message.offset() + 1;
         let Some(decoded) = decoded else {
