@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use sluice_e2e::{
-    compare::{Pair, compare},
+    compare::compare,
     kafka::{Format, connect::Connector, console, debezium, registry, topics},
     wait::wait_for,
 };
 
-use crate::items::{CHANGES, Captured};
+use crate::items::{CHANGES, Captured, items_of_sink};
 
 async fn debezium_to_debezium(format: Format, label: &str) -> Result<()> {
     let Captured {
@@ -23,12 +23,7 @@ async fn debezium_to_debezium(format: Format, label: &str) -> Result<()> {
     } = Captured::start(format, label).await?;
     let sink = debezium::jdbc_sink(&kafka, &postgres, std::slice::from_ref(&topic), format);
     let sink = Connector::create(&kafka, &format!("{}-sink", mysql.name), &sink).await?;
-    let pair = Pair {
-        mysql_table: "items".to_owned(),
-        schema: "public".to_owned(),
-        table: debezium::table_of(&topic),
-        ..Pair::default()
-    };
+    let pair = items_of_sink(&topic);
     let equal = || async {
         sink.check().await?;
         source.check().await?;

@@ -11,7 +11,7 @@ use sluice_e2e::{
     kafka::{Format, Transport, connect::Connector, console, debezium, registry, topics},
 };
 
-use crate::items::{CHANGES, TABLE};
+use crate::items::{CHANGES, TABLE, items_of_sink};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 const KEYLESS: &str = "CREATE TABLE log (line varchar(200)); INSERT INTO log VALUES ('first')";
@@ -53,12 +53,7 @@ async fn rows_alone(format: Format, label: &str) -> Result<()> {
         Format::Json => None,
         _ => Some(Connector::create(&kafka, &format!("{}-sink", mysql.name), &sink).await?),
     };
-    let theirs = [Pair {
-        mysql_table: "items".to_owned(),
-        schema: "public".to_owned(),
-        table: debezium::table_of(&topic),
-        ..Pair::default()
-    }];
+    let theirs = [items_of_sink(&topic)];
     let ours = [Pair::same(&mysql, "items")];
     for changes in [None, Some(CHANGES)] {
         if let Some(changes) = changes {

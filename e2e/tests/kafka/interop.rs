@@ -10,7 +10,7 @@ use sluice_e2e::{
     kafka::{Format, Transport, connect::Connector, debezium, registry, topics},
 };
 
-use crate::items::{CHANGES, Captured, TABLE};
+use crate::items::{CHANGES, Captured, TABLE, items_of_sink};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -25,12 +25,7 @@ async fn from_sluice_to_debezium(format: Format, label: &str) -> Result<()> {
     let topic = transport.topic("items");
     let config = debezium::jdbc_sink(&kafka, &postgres, std::slice::from_ref(&topic), format);
     let sink = Connector::create(&kafka, &format!("{}-sink", mysql.name), &config).await?;
-    let pair = Pair {
-        mysql_table: "items".to_owned(),
-        schema: "public".to_owned(),
-        table: debezium::table_of(&topic),
-        ..Pair::default()
-    };
+    let pair = items_of_sink(&topic);
     let pairs = [pair];
     let arrived = wait_equal(&mysql, &postgres, &pairs, PATIENCE).await;
     sink.check().await?;

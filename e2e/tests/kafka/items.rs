@@ -3,6 +3,7 @@
 use anyhow::Result;
 use sluice_e2e::{
     KafkaServers, MysqlDatabase, PgDatabase, Servers,
+    compare::Pair,
     kafka::{Format, connect::Connector, debezium, topics},
 };
 
@@ -35,6 +36,16 @@ pub(crate) const CHANGES: &str = "
     UPDATE items SET price = price + 1, name = 'changed', updated = '2026-11-21 05:06:07' WHERE id < 3;
     DELETE FROM items WHERE id = 3;
     UPDATE items SET id = 40 WHERE id = 4";
+
+/// The table, and what Debezium's JDBC sink makes of its topic.
+pub(crate) fn items_of_sink(topic: &str) -> Pair {
+    Pair {
+        mysql_table: "items".to_owned(),
+        schema: "public".to_owned(),
+        table: debezium::table_of(topic),
+        ..Pair::default()
+    }
+}
 
 /// The table, which Debezium captures into a topic of one partition, and a target.
 pub(crate) struct Captured {

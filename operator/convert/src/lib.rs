@@ -32,6 +32,7 @@ const CAPTURE_BATCH_ROWS: usize = 20_000;
 
 /// The most bytes in one batch of a capture agent: Kafka gains nothing by larger ones.
 const CAPTURE_BATCH_SIZE_BYTES_MAX: usize = 4 << 20;
+
 /// How long a capture agent waits for more rows.
 const CAPTURE_DELAY_MILLISECONDS: u64 = 100;
 

@@ -99,6 +99,7 @@ fn text(secrets: &dyn SecretStore, key: &SecretKey) -> Result<String> {
 #[derive(Debug, Default)]
 pub(crate) struct Context {
     brokers: String,
+    /// Whether a broker has answered once.
     is_connected: AtomicBool,
     /// The newest error of the client, and how librdkafka puts it.
     last: Mutex<Option<(Code, String)>>,

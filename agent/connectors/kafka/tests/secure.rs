@@ -180,12 +180,8 @@ async fn what_a_user_may_not_do_is_told_with_the_command() {
         assert!(hint.starts_with("kafka-acls --add"), "{hint}");
     }
     let checks = preflight::check_sink("ReplicationSource/x", &stand.kafka, &stand.secrets).await;
-    let failed = |check: &&_| check_failed(check);
-    let failed = checks.iter().find(failed).expect("a check that fails");
-    let remedy = failed.remedy.as_ref().unwrap();
+    let mut checked = checks.iter();
+    let failed = checked.find(|check| check.outcome == CheckOutcome::Failed);
+    let remedy = failed.expect("a check that fails").remedy.as_ref().unwrap();
     assert!(remedy.contains("kafka-acls --add"), "{checks:#?}");
-}
-
-fn check_failed(check: &sluice_agent_api::status::Check) -> bool {
-    check.outcome == CheckOutcome::Failed
 }

@@ -7,8 +7,9 @@ use std::{
 };
 
 use sluice_core::{
-    ChangeEvent, ChunkRequest, LogPosition, RowChange, SchemaChange, SnapshotChunk, SnapshotState,
-    TableId, TableSchema, TableState, Watermark, event::ChunkMode, position::Frontier,
+    ChangeEvent, ChunkRequest, LogPosition, Row, RowChange, SchemaChange, SnapshotChunk,
+    SnapshotState, TableId, TableSchema, TableState, Watermark, event::ChunkMode,
+    position::Frontier,
 };
 
 use crate::{
@@ -418,14 +419,25 @@ impl Coordinator {
             self.copies.remove(table);
         }
         Arc::make_mut(&mut self.tables).insert(table.clone(), state);
-        let mut events = self.announce(&schema);
+        let events = self.chunk_events(schema, rows, mode);
+        Some(ReadyChunk { events })
+    }
+
+    /// A chunk, behind a schema change if its shape is new.
+    fn chunk_events(
+        &mut self,
+        table: Arc<TableSchema>,
+        rows: Vec<Row>,
+        mode: ChunkMode,
+    ) -> Vec<ChangeEvent> {
+        let mut events = self.announce(&table);
         events.push(ChangeEvent::Chunk(SnapshotChunk {
-            table: schema,
+            table,
             rows,
             origins: Vec::new(),
             mode,
         }));
-        Some(ReadyChunk { events })
+        events
     }
 
     /// A schema change ahead of rows whose shape the sink does not know yet.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sluice_core::{
-    ChangeEvent, Row, SnapshotChunk, TableId, TableSchema, TableState, Watermark, event::ChunkMode,
+    ChangeEvent, Row, TableId, TableSchema, TableState, Watermark, event::ChunkMode,
 };
 
 use crate::snapshot::chunk::TableCopy;
@@ -52,14 +52,7 @@ impl Coordinator {
             ChunkMode::Append
         };
         let schema = Arc::clone(&copy.schema);
-        let mut events = self.announce(&schema);
-        events.push(ChangeEvent::Chunk(SnapshotChunk {
-            table: schema,
-            rows,
-            origins: Vec::new(),
-            mode,
-        }));
-        events
+        self.chunk_events(schema, rows, mode)
     }
 
     /// The open view is read to its end.
